@@ -1,0 +1,44 @@
+"""What happens while a job runs, and who is told.
+
+The rooms report facts to one `Observer`; who shows them (a progress line, a notebook, a log) is the observer's matter.
+Calls come from the event loop's thread, must not block and must not raise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchchat.errors import RequestError
+    from batchchat.records import Outcome
+
+
+class Observer:
+    """Everything that can be told of a running job. As it stands it shows nothing: override what is of interest."""
+
+    def planned(self, *, rows: int | None, reused: int, pending: int | None) -> None:
+        """Before the first request: rows of the table, rows that are answered already, rows to send."""
+
+    def started(self) -> None:
+        """A row's first request is on its way."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """A row was answered or has failed."""
+
+    def retrying(self, error: RequestError, *, attempt: int, delay: float) -> None:
+        """Attempt number `attempt` failed and is made again after `delay` seconds."""
+
+    def throttled(self, error: RequestError, *, delay: float) -> None:
+        """All starts wait for `delay` seconds, since the endpoint asked for it."""
+
+    def paused(self, reason: str) -> None:
+        """The endpoint is down: nothing is sent but a probe now and then. An empty reason: it is back."""
+
+    def committed(self, count: int) -> None:
+        """`count` more outcomes are durable."""
+
+    def publishing(self, done: int, total: int | None) -> None:
+        """The output is being written: rows done of total."""
+
+    def note(self, message: str) -> None:
+        """A sentence for the person, once."""

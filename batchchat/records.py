@@ -1,0 +1,185 @@
+"""What travels through the house: frozen, slotted records without I/O.
+
+Row numbers count from 1, the first data row. Tokens are counts; times are seconds; money is `Decimal` US dollars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchchat.errors import RequestError
+
+
+class Secret:
+    """A key or token that masks itself wherever it is printed, logged or formatted.
+
+    `reveal()` is the one way to the text; it is called where the header is built and nowhere else.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Consecutive rows of a table, by column.
+
+    Attributes:
+        start: number of the first row, from 1.
+        size: how many rows.
+        columns: for each column that was asked for, a list of `size` Python values; None is null.
+    """
+
+    start: int
+    size: int
+    columns: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """One Chat Completions request, before it is adapted to an endpoint's dialect.
+
+    Attributes:
+        body: its canonical JSON, UTF-8, without `stream`: what the key is a hash of.
+        key: 16 bytes, the fingerprint of `body`.
+        choices: `n`, how many choices are asked for.
+        completion_limit: `max_completion_tokens` or `max_tokens`, None where neither is set.
+    """
+
+    body: bytes
+    key: bytes
+    choices: int = 1
+    completion_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A row that is to be sent: its number and its request, or why it cannot be one."""
+
+    row: int
+    request: ChatRequest | None
+    error: RequestError | None = None
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens as the API counted them. `cached` is part of `prompt`, `reasoning` part of `completion`: never add them.
+
+    Source: the `usage` object of a chat completion. None where the API gave no number.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimits:
+    """What the rate-limit headers of one answer said. Times are seconds from the answer; None: not said.
+
+    Headers name no window, and `reset` is the time until the bucket is full, not a time to wait.
+    """
+
+    requests_limit: float | None = None
+    requests_remaining: float | None = None
+    requests_reset: float | None = None
+    tokens_limit: float | None = None
+    tokens_remaining: float | None = None
+    tokens_reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A whole answer to one request.
+
+    Attributes:
+        contents: the content of each choice, by its index; None where it has none (tool calls, a refusal).
+        finish_reasons: as the API gave them, one a choice.
+        usage: tokens, as far as the API said.
+        message: the raw choices as JSON (a list), None where they say no more than `contents` and `finish_reasons`.
+        model: the model that answered, as it calls itself.
+        request_id: the endpoint's id.
+        latency: seconds from the start of the request to the last byte of the answer.
+        first_token: seconds to the first chunk with content; None without `--stream`.
+        limits: the answer's rate-limit headers.
+    """
+
+    contents: tuple[str | None, ...]
+    finish_reasons: tuple[str | None, ...]
+    usage: Usage
+    message: str | None = None
+    model: str | None = None
+    request_id: str | None = None
+    latency: float = 0.0
+    first_token: float | None = None
+    limits: RateLimits | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """What it took to settle one row.
+
+    Attributes:
+        sent: HTTP requests, the last one included.
+        paid_for_nothing: attempts that timed out, were cut or unreadable: they may have been billed.
+    """
+
+    sent: int = 1
+    paid_for_nothing: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one row was settled: answered (no error) or failed (an error, perhaps with a completion that was paid for).
+
+    Attributes:
+        row: the row's number; key: its request's key.
+        completion: what was answered, None where nothing was.
+        error: the row's error, None where it succeeded.
+        at: Unix time at which it was settled.
+    """
+
+    row: int
+    key: bytes
+    completion: Completion | None = None
+    error: RequestError | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+    at: float = 0.0
+
+
+ColumnKind = Literal["string", "strings", "int64", "float64"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultColumn:
+    """A column that is written beside the input: `strings` is a list of strings (a JSON array in CSV)."""
+
+    name: str
+    kind: ColumnKind
