@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 REQUIREMENTS := requirements
 COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
 	--fork-strategy fewest --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
