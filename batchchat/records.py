@@ -88,9 +88,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as the API counted them. `cached` is part of `prompt`, `reasoning` part of `completion`: never add them.
+    """Tokens as the API counted them. `cached` and `cache_write` are parts of `prompt`, `reasoning` of `completion`.
 
-    Source: the `usage` object of a chat completion. None where the API gave no number.
+    They are never added. Source: the `usage` object of a chat completion. None where the API gave no number.
     """
 
     prompt_tokens: int | None = None
@@ -98,6 +98,7 @@ class Usage:
     total_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
