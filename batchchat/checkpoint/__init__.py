@@ -1,0 +1,13 @@
+"""The checkpoint: one SQLite file that holds everything a job has paid for.
+
+`journal` is the door; `schema` has the format, `codec` turns outcomes into its rows, `database` speaks SQLite, `lock`
+keeps a second writer out.
+"""
+
+from __future__ import annotations
+
+from batchchat.checkpoint.codec import Stored
+from batchchat.checkpoint.journal import Counts, Journal, Mark, move_aside, open_journal, read_journal
+from batchchat.checkpoint.lock import is_running
+
+__all__ = ["Counts", "Journal", "Mark", "Stored", "is_running", "move_aside", "open_journal", "read_journal"]

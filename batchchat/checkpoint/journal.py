@@ -1,0 +1,406 @@
+"""The journal of a job: what was settled, durable, and found again.
+
+In come outcomes, by groups; out go, for a range of rows, what is stored of them, and the result columns. It knows the
+rows of the table by their numbers and their requests by their keys, and neither tables nor endpoints.
+
+All methods are synchronous. A run calls them from one thread of its own, so a slow disk never holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchchat import defaults
+from batchchat.checkpoint import codec, schema
+from batchchat.checkpoint.database import Database, sync_folder
+from batchchat.checkpoint.lock import Lock
+from batchchat.errors import BatchchatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from batchchat.checkpoint.codec import Stored
+    from batchchat.records import Outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """How many rows are answered and failed, and the tokens of what is stored of them."""
+
+    answered: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What is known of a batch of rows: its size, the digest of what it was made from, whether every row is settled."""
+
+    size: int
+    digest: bytes
+    complete: bool
+
+
+class Journal:
+    """A checkpoint, opened for writing by `open_journal` or for reading by `read_journal`."""
+
+    def __init__(self, database: Database, lock: Lock | None) -> None:
+        self.path = database.path
+        self._db = database
+        self._lock = lock
+        self._marks: list[tuple[Any, ...]] = []
+        self._counters: dict[int, Counts] = {}
+        self._in_transaction = False
+
+    # The header: facts about the job, by name.
+
+    def header(self, name: str) -> Any:
+        """A fact of the header, None where it was never written."""
+        for _, text in self._db.sealed_rows("header", where="WHERE name = ?", values=(name,)):
+            return json.loads(text)
+        return None
+
+    def set_header(self, **facts: Any) -> None:
+        """Write facts into the header, durably and all at once."""
+        with self._db.transaction():
+            self._db.insert("header", [(name, json.dumps(fact, sort_keys=True)) for name, fact in facts.items()])
+
+    # Settings: what requests are made of besides the row.
+
+    def settings_id(self, body: Mapping[str, Any], *, base: int | None = None) -> int:
+        """The number of some settings; they are written down when they are new.
+
+        Args:
+            body: JSON-able facts, named one by one.
+            base: the settings whose answers stand where these have none (`--keep-answered`).
+        """
+        text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        known = self._db.one("SELECT id, base FROM settings WHERE digest = ?", (digest,))
+        if known is not None and (base is None or known[1] is not None or base == known[0]):
+            return int(known[0])
+        (last,) = self._db.one("SELECT coalesce(max(id), 0) FROM settings") or (0,)
+        number = int(last) + 1 if known is None else int(known[0])
+        with self._db.transaction():
+            self._db.insert("settings", [(number, digest, text, base, time.time())])
+        return number
+
+    def find_settings(self, body: Mapping[str, Any]) -> int | None:
+        """The number of some settings if they were ever used here."""
+        text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+        known = self._db.one(
+            "SELECT id FROM settings WHERE digest = ?", (hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),)
+        )
+        return None if known is None else int(known[0])
+
+    def settings(self, number: int) -> dict[str, Any]:
+        """The facts behind a number of settings."""
+        for row in self._db.sealed_rows("settings", where="WHERE id = ?", values=(number,)):
+            body: dict[str, Any] = json.loads(row[2])
+            return body
+        raise self._db.damaged(f"it has no settings {number}")
+
+    def chain(self, number: int) -> tuple[int, ...]:
+        """A number of settings and those whose answers stand where they have none, nearest first."""
+        chain: list[int] = []
+        following: int | None = number
+        while following is not None and following not in chain:
+            chain.append(following)
+            rows = list(self._db.sealed_rows("settings", where="WHERE id = ?", values=(following,)))
+            following = rows[0][3] if rows else None
+        return tuple(chain)
+
+    # Outcomes.
+
+    def commit(self, settings: int, outcomes: Sequence[Outcome]) -> None:
+        """Make outcomes durable, with the marks noted before, in one transaction.
+
+        A failure never takes the place of an answer: the answer that was paid for stays.
+        """
+        rows = [codec.encode(outcome, settings) for outcome in outcomes]
+        with self.transaction():
+            counts = self.counts_of(settings)
+            before = self._before([row[0] for row in rows]) if counts.answered or counts.failed else {}
+            rows = [row for row in rows if row[2] or not before.get(row[0], (0,))[0]]
+            for old in (before[row[0]] for row in rows if row[0] in before):
+                _count(counts, *old, sign=-1)
+            for row in rows:
+                _count(counts, row[2], row[6], row[7], sign=1)
+            self._db.insert("outcomes", rows)
+            self._save(settings, counts)
+
+    def stored(self, settings: int, start: int, size: int) -> dict[int, Stored]:
+        """By row number, what is stored of the rows from `start` on, `size` of them."""
+        return {row[0] & schema.ROW_MASK: codec.stored(row) for row in self._outcomes(settings, start, size)}
+
+    def settled(self, settings: int, start: int, size: int) -> int:
+        """How many of some rows are stored."""
+        first = schema.outcome_id(settings, start)
+        row = self._db.one("SELECT count(*) FROM outcomes WHERE id >= ? AND id < ?", (first, first + size))
+        return int(row[0]) if row else 0
+
+    def results(self, chain: Sequence[int], start: int, size: int, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Result columns for a range of rows: of each row the first answer in the chain, else its first failure."""
+        columns: dict[str, list[Any]] = {name: [None] * size for name in names}
+        taken: dict[int, bool] = {}
+        lists = [columns[name] for name in names]
+        for settings in chain:
+            for row in self._outcomes(settings, start, size):
+                at = (row[0] & schema.ROW_MASK) - start
+                if at in taken and (taken[at] or not row[2]):
+                    continue
+                taken[at] = bool(row[2])
+                for values, value in zip(lists, codec.values(row, names), strict=True):
+                    values[at] = value
+        return columns
+
+    def counts_of(self, settings: int) -> Counts:
+        """What is stored for some settings, from its counters."""
+        if settings not in self._counters or self._lock is None:
+            rows = self._db.sealed_rows("counters", where="WHERE settings = ?", values=(settings,))
+            self._counters[settings] = next(
+                (Counts(**dict(zip(_COUNTED, row[1:], strict=True))) for row in rows), Counts()
+            )
+        return self._counters[settings]
+
+    def counts(self, chain: Sequence[int], rows: int | None) -> Counts:
+        """Counts over the first `rows` rows (None: all), each row by the first answer in the chain."""
+        limit = schema.UNCLAIMED if rows is None else rows + 1
+        if len(chain) == 1 and not self._beyond(chain[0], limit):
+            return self.counts_of(chain[0])
+        # MATERIALIZED: one pass over each settings' range, grouped by row.
+        parts = " UNION ALL ".join(
+            f"SELECT id & {schema.ROW_MASK} AS row, {nth} AS nth, answered, prompt_tokens AS p, completion_tokens AS c "
+            f"FROM outcomes WHERE id > {schema.outcome_id(number, 0)} AND id < {schema.outcome_id(number, limit)}"
+            for nth, number in enumerate(chain)
+        )
+        # SQLite takes the other columns from the row that gives the min().
+        row = self._db.one(
+            f"WITH all_of AS MATERIALIZED ({parts}), best AS "
+            "(SELECT row, min((1 - answered) * 1000 + nth), answered, p, c FROM all_of GROUP BY row) SELECT coalesce(sum(answered), 0), coalesce(sum(1 - answered), 0), "
+            "coalesce(sum(p), 0), coalesce(sum(c), 0) FROM best"
+        )
+        assert row is not None
+        return Counts(**dict(zip(_COUNTED, row, strict=True)))
+
+    # Batches of rows: a digest tells that one is unchanged.
+
+    def mark(self, settings: int, start: int) -> Mark | None:
+        """What is known of the batch that begins at a row."""
+        where = "WHERE id = ?"
+        for row in self._db.sealed_rows("batches", where=where, values=(schema.outcome_id(settings, start),)):
+            return Mark(size=row[1], digest=row[2], complete=bool(row[3]))
+        return None
+
+    def note_mark(self, settings: int, start: int, mark: Mark) -> None:
+        """Note what is known of a batch; it is written with the next commit."""
+        self._marks.append((schema.outcome_id(settings, start), mark.size, mark.digest, int(mark.complete)))
+
+    # Answers that changed their row.
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One transaction around several calls; calls within one join it."""
+        if self._in_transaction:
+            yield
+            return
+        with self._db.transaction():
+            self._in_transaction = True
+            try:
+                yield
+                marks, self._marks = self._marks, []
+                self._db.insert("batches", marks)
+            except BaseException:
+                self._counters.clear()  # they may have been counted on; the stored ones are right
+                raise
+            finally:
+                self._in_transaction = False
+
+    def set_aside(self, settings: int, rows: Sequence[int]) -> None:
+        """Move outcomes out of the way of their rows; they stay claimable by their keys."""
+        if not rows:
+            return
+        with self.transaction():
+            number = self._next_unclaimed(settings)
+            counts = self.counts_of(settings)
+            for row in rows:
+                old = schema.outcome_id(settings, row)
+                moved = self._move(old, schema.outcome_id(settings, number))
+                if moved is not None:
+                    _count(counts, moved[2], moved[6], moved[7], sign=-1)
+                    number += 1
+            self._save(settings, counts)
+
+    def claim(self, settings: int, key: bytes, row: int) -> Stored | None:
+        """Give a row an unclaimed outcome of its key, if there is one."""
+        low, high = schema.outcome_id(settings, schema.UNCLAIMED), schema.outcome_id(settings, schema.ROW_MASK)
+        found = self._db.one(
+            f"SELECT id FROM outcomes WHERE key = ? AND (id & {schema.UNCLAIMED}) != 0 AND id BETWEEN ? AND ? "
+            "ORDER BY answered DESC, id LIMIT 1",
+            (key, low, high),
+        )
+        if found is None:
+            return None
+        with self.transaction():
+            counts = self.counts_of(settings)
+            moved = self._move(found[0], schema.outcome_id(settings, row))
+            assert moved is not None
+            _count(counts, moved[2], moved[6], moved[7], sign=1)
+            self._save(settings, counts)
+        return codec.stored(moved)
+
+    def has_unclaimed(self, settings: int) -> bool:
+        """Whether some answers under these settings belong to no row now."""
+        return self._next_unclaimed(settings) > schema.UNCLAIMED
+
+    def rows_with_outcomes(self, settings: int) -> Iterator[int]:
+        """Numbers of the rows that have an outcome, in order."""
+        first, last = schema.outcome_id(settings, 0), schema.outcome_id(settings, schema.UNCLAIMED)
+        for (number,) in self._db.query("SELECT id FROM outcomes WHERE id > ? AND id < ?", (first, last)):
+            yield number & schema.ROW_MASK
+
+    def last_row(self, settings: int) -> int:
+        """The highest row with an outcome, 0 where there is none."""
+        first, last = schema.outcome_id(settings, 0), schema.outcome_id(settings, schema.UNCLAIMED)
+        row = self._db.one("SELECT max(id) FROM outcomes WHERE id > ? AND id < ?", (first, last))
+        return 0 if row is None or row[0] is None else int(row[0]) & schema.ROW_MASK
+
+    # Runs.
+
+    def start_run(self, settings: int | None, facts: Mapping[str, Any]) -> int:
+        """Write down that a run begins; its number."""
+        (last,) = self._db.one("SELECT coalesce(max(id), 0) FROM runs") or (0,)
+        with self._db.transaction():
+            self._db.insert("runs", [(last + 1, settings, time.time(), None, json.dumps(dict(facts)))])
+        return int(last) + 1
+
+    def end_run(self, number: int, facts: Mapping[str, Any]) -> None:
+        """Write down how a run ended."""
+        for row in list(self._db.sealed_rows("runs", where="WHERE id = ?", values=(number,))):
+            body = {**json.loads(row[4]), **facts}
+            with self.transaction():
+                self._db.insert("runs", [(number, row[1], row[2], time.time(), json.dumps(body))])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run: its number, settings, start and end (Unix times), and facts."""
+        return [
+            {"run": row[0], "settings": row[1], "started": row[2], "ended": row[3], **json.loads(row[4])}
+            for row in self._db.sealed_rows("runs", where="ORDER BY id")
+        ]
+
+    def close(self) -> None:
+        """Close the file; after writing, one file is left, and the lock is given back."""
+        try:
+            self._db.close(fold=self._lock is not None)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    def _outcomes(self, settings: int, start: int, size: int) -> Iterator[tuple[Any, ...]]:
+        first = schema.outcome_id(settings, start)
+        yield from self._db.sealed_rows("outcomes", where="WHERE id >= ? AND id < ?", values=(first, first + size))
+
+    def _before(self, ids: Sequence[int]) -> dict[int, tuple[int, int | None, int | None]]:
+        """Of those ids that are stored: answered, prompt and completion tokens."""
+        found: dict[int, tuple[int, int | None, int | None]] = {}
+        for at in range(0, len(ids), defaults.COMMIT_ROWS):
+            some = ids[at : at + defaults.COMMIT_ROWS]
+            columns, marks = "id, answered, prompt_tokens, completion_tokens", ",".join("?" * len(some))
+            rows = self._db.query(f"SELECT {columns} FROM outcomes WHERE id IN ({marks})", some)
+            found.update({row[0]: row[1:] for row in rows})
+        return found
+
+    def _move(self, old: int, new: int) -> tuple[Any, ...] | None:
+        """Give an outcome another id; its values, or None where there is none."""
+        for row in list(self._db.sealed_rows("outcomes", where="WHERE id = ?", values=(old,))):
+            moved = (new, *row[1:])
+            self._db.insert("outcomes", [moved])
+            self._db.execute("DELETE FROM outcomes WHERE id = ?", (old,))
+            return moved
+        return None
+
+    def _next_unclaimed(self, settings: int) -> int:
+        low, high = schema.outcome_id(settings, schema.UNCLAIMED), schema.outcome_id(settings, schema.ROW_MASK)
+        row = self._db.one("SELECT max(id) FROM outcomes WHERE id BETWEEN ? AND ?", (low, high))
+        return schema.UNCLAIMED if row is None or row[0] is None else (int(row[0]) & schema.ROW_MASK) + 1
+
+    def _beyond(self, settings: int, row: int) -> bool:
+        return self.last_row(settings) >= row
+
+    def _save(self, settings: int, counts: Counts) -> None:
+        self._db.insert("counters", [(settings, *(asdict(counts)[name] for name in _COUNTED))])
+
+
+_COUNTED = ("answered", "failed", "prompt_tokens", "completion_tokens")
+
+
+def _count(counts: Counts, answered: int, prompt: int | None, completion: int | None, *, sign: int) -> None:
+    if answered:
+        counts.answered += sign
+    else:
+        counts.failed += sign
+    counts.prompt_tokens += sign * (prompt or 0)
+    counts.completion_tokens += sign * (completion or 0)
+
+
+def open_journal(path: str | Path) -> Journal:
+    """Open a checkpoint for writing, or make one.
+
+    Raises:
+        CheckpointBusy: another run holds it.
+        CheckpointDamaged: it cannot be read, is of another format, or is no checkpoint; it is left as it is.
+        UsageError: its file system cannot hold one.
+    """
+    lock = Lock(path)
+    lock.acquire()
+    try:
+        return Journal(Database(path, write=True), lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def read_journal(path: str | Path) -> Journal:
+    """Open a checkpoint for reading, also while a run writes to it.
+
+    Raises:
+        CheckpointDamaged: as `open_journal`.
+    """
+    return Journal(Database(path, write=False), None)
+
+
+def move_aside(path: str | Path) -> Path:
+    """Give a checkpoint (and its log) another name, for `--restart`; the new name.
+
+    Raises:
+        CheckpointBusy: a run holds it.
+    """
+    path = Path(path)
+    lock = Lock(path)
+    lock.acquire()
+    try:
+        stamp, nth = time.strftime("%Y%m%d-%H%M%S"), 0
+        stem = path.name.removesuffix(defaults.CHECKPOINT_SUFFIX)
+        while True:
+            aside = path.with_name(f"{stem}.{stamp}{f'-{nth}' if nth else ''}{defaults.CHECKPOINT_SUFFIX}")
+            if not aside.exists():
+                break
+            nth += 1
+        # Folded into one file where it can be read, so that one rename moves it all.
+        with contextlib.suppress(BatchchatError):
+            Database(path, write=True).close(fold=True)
+        for suffix in ("-wal", "-shm", ""):
+            part = Path(f"{path}{suffix}")
+            if part.exists():
+                part.rename(f"{aside}{suffix}")
+        sync_folder(path.parent)
+        return aside
+    finally:
+        lock.release()

@@ -1,0 +1,248 @@
+"""A row becomes a chat request: columns in, `Task` out.
+
+Everything that can be known before the first request is found here, when the templates are compiled: a template that
+does not parse, a column that is not in the table, a template that names no column. What only a row can show (a blank
+prompt, messages that are none, an expression that fails on this value) becomes that row's error; it is not sent.
+
+Templates are Jinja2 in its immutable sandbox, without autoescape, with strict undefined names: a job file from
+elsewhere runs no code, and a misspelt name is never an empty string. A null renders as nothing.
+
+This room knows neither the endpoint nor the checkpoint. Its digest of a batch covers the columns that the templates
+read, so that a batch whose digest is unchanged need not be rendered to know its keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import orjson
+from jinja2 import meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from batchchat import wire
+from batchchat.errors import BadRow, UsageError
+from batchchat.records import Batch, ChatRequest, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from batchchat.job import PromptSettings
+
+_ROW = "row"
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+
+
+class Template:
+    """One compiled template and the columns that it reads.
+
+    Args:
+        text: Jinja2.
+        name: how messages call it: `--prompt`, `--system`, or the file it was read from.
+        columns: the table's columns.
+
+    Raises:
+        UsageError: it does not parse, or names what is no column.
+    """
+
+    def __init__(self, text: str, *, name: str, columns: Sequence[str]) -> None:
+        self.name = name
+        try:
+            tree = _ENVIRONMENT.parse(text)
+            self._template = _ENVIRONMENT.from_string(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise UsageError(f"{name}: the template does not parse, line {error.lineno}: {error.message}") from error
+        variables = meta.find_undeclared_variables(tree)
+        named, whole = _subscripts_of_row(tree)
+        plain = {v for v in variables if v != _ROW and (v in columns or v not in _ENVIRONMENT.globals)}
+        for column in sorted(plain | named):
+            if column not in columns:
+                raise UsageError(f"{name}: {_no_column(column, columns)}")
+        read = set(columns) if whole else plain | named
+        self.columns = tuple(column for column in columns if column in read)
+
+    def render(self, row: Mapping[str, Any]) -> str:
+        """The text for one row.
+
+        Raises:
+            BadRow: an expression fails on this row's values.
+        """
+        try:
+            return self._template.render(row, row=row)
+        except Exception as error:  # an expression of a template may raise anything
+            raise BadRow(f"{self.name} fails on this row: {type(error).__name__}: {error}") from error
+
+
+class RequestBuilder:
+    """Makes the request of each row.
+
+    Args:
+        prompt: where the messages come from.
+        model: the model's name.
+        parameters: every other field of the request that is set, without `messages` and `stream`.
+        columns: the table's columns.
+
+    Raises:
+        UsageError: a template or column is at fault.
+    """
+
+    def __init__(
+        self, prompt: PromptSettings, *, model: str, parameters: Mapping[str, Any], columns: Sequence[str]
+    ) -> None:
+        self._shape = wire.RequestShape(model=model, parameters=parameters)
+        self._system: Template | None = None
+        self._template: Template | None = None
+        self._column: str | None = None
+        self._messages_column = prompt.messages_column
+        read: set[str] = set()
+        if prompt.system is not None:
+            self._system = Template(prompt.system, name="--system", columns=columns)
+            read.update(self._system.columns)
+        if prompt.messages_column is not None:
+            read.add(_existing(prompt.messages_column, columns, "--messages-column"))
+        elif prompt.template is not None:
+            self._template = Template(prompt.template, name=prompt.template_name, columns=columns)
+            if not self._template.columns:
+                raise UsageError(
+                    f"{prompt.template_name}: the template names no column, so every row would get the same prompt; "
+                    f"write a column as {{{{ {columns[0] if columns else 'column'} }}}} "
+                    f"(columns: {', '.join(columns)})"
+                )
+            read.update(self._template.columns)
+        else:
+            self._column = _existing(prompt.column, columns, "--prompt-column")
+            read.add(self._column)
+        self.columns: tuple[str, ...] = tuple(column for column in columns if column in read)
+
+    def tasks(self, batch: Batch, rows: Iterable[int] | None = None) -> Iterator[Task]:
+        """The tasks of a batch, or of those of its rows that are asked for (numbers of the table's rows)."""
+        names = [name for name in self.columns if name in batch.columns]
+        lists = [batch.columns[name] for name in names]
+        for row in range(batch.start, batch.start + batch.size) if rows is None else rows:
+            at = row - batch.start
+            yield self._task(row, {name: values[at] for name, values in zip(names, lists, strict=True)})
+
+    def digest(self, batch: Batch) -> bytes:
+        """16 bytes over the values of the columns that the templates read."""
+        columns = [list(batch.columns[name]) for name in self.columns]
+        try:
+            text = orjson.dumps(columns, default=repr, option=_DIGEST_OPTIONS)
+        except (TypeError, ValueError):  # lone surrogates, integers beyond 64 bits
+            text = repr(columns).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=16).digest()
+
+    def _task(self, row: int, values: Mapping[str, Any]) -> Task:
+        try:
+            request: ChatRequest = self._shape.request(self._messages(values))
+        except BadRow as error:
+            # The key of a row that cannot be sent stands for its values, so that an edit of them is seen.
+            text = repr((error.message, sorted(values.items(), key=lambda item: item[0])))
+            key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            return Task(row=row, request=None, error=error, key=key)
+        return Task(row=row, request=request, key=request.key)
+
+    def _messages(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if self._messages_column is not None:
+            messages = _read_messages(values[self._messages_column], self._messages_column)
+        else:
+            messages = [{"role": "user", "content": self._prompt(values)}]
+        if self._system is not None and not any(message["role"] in _SYSTEM_ROLES for message in messages):
+            messages.insert(0, {"role": "system", "content": self._system.render(values)})
+        return messages
+
+    def _prompt(self, values: Mapping[str, Any]) -> str:
+        if self._template is not None:
+            text, what = self._template.render(values), "the rendered prompt"
+        else:
+            assert self._column is not None
+            value, what = values[self._column], f"column '{self._column}'"
+            if value is None:
+                raise BadRow(f"{what} is null; nothing was sent")
+            text = value if isinstance(value, str) else str(value)
+        if not text or text.isspace():
+            raise BadRow(f"{what} is blank; nothing was sent")
+        return text
+
+
+def suggestion(name: str, names: Sequence[str]) -> str:
+    """` (did you mean 'x'?)` for the nearest of the names, else an empty string."""
+    lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f" (did you mean '{lower[near[0]]}'?)" if near else ""
+
+
+def _no_column(name: str, columns: Sequence[str]) -> str:
+    return f"there is no column '{name}'{suggestion(name, columns)}; the table has: {', '.join(columns)}"
+
+
+def _existing(name: str | None, columns: Sequence[str], option: str) -> str:
+    assert name is not None
+    if name not in columns:
+        raise UsageError(f"{option}: {_no_column(name, columns)}. Name a column, or give a template with --prompt")
+    return name
+
+
+def _read_messages(value: Any, column: str) -> list[dict[str, Any]]:
+    """The messages in a cell: a list of objects, or the JSON of one.
+
+    Raises:
+        BadRow: it is neither.
+    """
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except ValueError as error:
+            raise BadRow(f"column '{column}' is not the JSON of a list of messages: {error}") from error
+    if not isinstance(value, list) or not value:
+        raise BadRow(f"column '{column}' holds no messages; it takes a list of {{role, content}} objects")
+    return [_read_message(message, column) for message in value]
+
+
+def _read_message(message: Any, column: str) -> dict[str, Any]:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise BadRow(f"column '{column}' holds a message without a role; it takes a list of {{role, content}} objects")
+    # Parquet gives every field of a struct in every row: a null there means that the message has no such field.
+    message = _without_nulls(message)
+    if "content" not in message and not any(name in message for name in ("tool_calls", "function_call", "refusal")):
+        raise BadRow(f"column '{column}' holds a message of role '{message['role']}' without content")
+    return message
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_without_nulls(part) for part in value]
+    return value
+
+
+def _subscripts_of_row(tree: nodes.Template) -> tuple[set[str], bool]:
+    """Names that stand in `row['name']` or `row.name`, and whether `row` is used in any other way."""
+    named: set[str] = set()
+    plain = 0
+    for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
+        if not (isinstance(node.node, nodes.Name) and node.node.name == _ROW):
+            continue
+        if isinstance(node, nodes.Getattr) and node.attr not in _DICT_METHODS:
+            named.add(node.attr)
+            plain += 1
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
+            named.add(node.arg.value)
+            plain += 1
+    uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == _ROW)
+    return named, uses > plain
+
+
+def _nothing_for_null(value: Any) -> Any:
+    return "" if value is None else value
+
+
+_DIGEST_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_DICT_METHODS = frozenset({"get", "items", "keys", "values"})
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,
+    finalize=_nothing_for_null,
+)
