@@ -77,6 +77,42 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How an endpoint's own way of the same wire differs. It changes what is sent, never a request's key.
+
+    Attributes:
+        stream_options: whether `stream_options` is understood (old Azure versions refuse it; usage is then unknown).
+    """
+
+    stream_options: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where requests go. Its repr shows no secret.
+
+    Attributes:
+        base_url: as `wire.check_url` gives it; `/chat/completions` is put after its path, before its query.
+        key: sent as `Authorization: Bearer`, or as `api-key` to Azure; None: no key is sent.
+        headers: more headers, as they are sent; a `Secret` goes to this origin only, as the key does.
+        query: more parameters of the query.
+        azure: whether this is Azure: `api-key` header, and `/openai/deployments/DEPLOYMENT` after a bare host.
+        deployment: Azure's deployment, None where `base_url` names it already.
+        api_version: Azure's `api-version`, kept beside the query that `base_url` has.
+        dialect: what differs from OpenAI's own wire.
+    """
+
+    base_url: str
+    key: Secret | None = None
+    headers: Mapping[str, str | Secret] = field(default_factory=dict)
+    query: Mapping[str, str | Secret] = field(default_factory=dict)
+    azure: bool = False
+    deployment: str | None = None
+    api_version: str | None = None
+    dialect: Dialect = field(default_factory=Dialect)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A row that is to be sent: its number and its request, or why it cannot be one."""
 
