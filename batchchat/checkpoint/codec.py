@@ -40,7 +40,7 @@ def encode(outcome: Outcome, settings: int) -> tuple[Any, ...]:
         outcome.at,
     )
     if done is None:
-        return (*head, *(None,) * 11, *tail)
+        return (*head, *(None,) * 12, *tail)
     usage = done.usage
     choices = len(done.contents)
     return (
@@ -53,6 +53,7 @@ def encode(outcome: Outcome, settings: int) -> tuple[Any, ...]:
         usage.total_tokens,
         usage.cached_tokens,
         usage.reasoning_tokens,
+        usage.cache_write_tokens,
         done.message,
         done.model,
         done.request_id,

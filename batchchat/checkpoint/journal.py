@@ -184,8 +184,9 @@ class Journal:
         # SQLite takes the other columns from the row that gives the min().
         row = self._db.one(
             f"WITH all_of AS MATERIALIZED ({parts}), best AS "
-            "(SELECT row, min((1 - answered) * 1000 + nth), answered, p, c FROM all_of GROUP BY row) SELECT coalesce(sum(answered), 0), coalesce(sum(1 - answered), 0), "
-            "coalesce(sum(p), 0), coalesce(sum(c), 0) FROM best"
+            "(SELECT row, min((1 - answered) * 1000 + nth), answered, p, c FROM all_of GROUP BY row) "
+            "SELECT coalesce(sum(answered), 0), coalesce(sum(1 - answered), 0), coalesce(sum(p), 0), coalesce(sum(c), 0) "
+            "FROM best"
         )
         assert row is not None
         return Counts(**dict(zip(_COUNTED, row, strict=True)))

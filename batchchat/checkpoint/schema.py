@@ -37,6 +37,7 @@ OUTCOME_COLUMNS = (
     "total_tokens",
     "cached_tokens",
     "reasoning_tokens",
+    "cache_write_tokens",
     "message",
     "model",
     "request_id",
@@ -67,6 +68,7 @@ TABLES = (
         total_tokens INTEGER,
         cached_tokens INTEGER,
         reasoning_tokens INTEGER,
+        cache_write_tokens INTEGER,
         message TEXT,
         model TEXT,
         request_id TEXT,
@@ -89,7 +91,7 @@ TABLES = (
         checksum INTEGER NOT NULL) STRICT""",
     f"""CREATE VIEW results AS SELECT
         id >> {SETTINGS_SHIFT} AS settings, id & {ROW_MASK} AS row, answered, completion, finish_reason,
-        prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens, error ->> 'text' AS error,
+        prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens, cache_write_tokens, error ->> 'text' AS error,
         model, request_id, attempts, paid_for_nothing, latency, first_token, datetime(at, 'unixepoch') AS at
         FROM outcomes WHERE (id & {UNCLAIMED}) = 0""",
 )
