@@ -1,0 +1,44 @@
+"""What is meant: options, environment, job file and defaults become one validated `Job`.
+
+In come the options as they were typed, the process's variables and, where one is named, a job file. Out goes a frozen
+`Job`, or a `UsageError` that says which option, variable or line of the file is wrong. This room alone reads the
+environment. It opens no table, asks no endpoint and knows no default of its own (those are in `batchchat.defaults`).
+
+    options.py   names of options and variables, and where each stands in a job file
+    source.py    one layer of settings: options, variables, a checkpoint's
+    file.py      a job file: its keys, its lines, its paths, and secrets that must not stand in it
+    schema.py    the shape of a job file as pydantic models, and its errors in words
+    request.py   the fields of a request, so that the same request is the same however it was said
+    endpoint.py  URL, headers, keys, and which host may have one
+    settings.py  Job and its parts
+    resolve.py   the way from layers to a Job
+"""
+
+from __future__ import annotations
+
+from batchchat.job.endpoint import needs_approval
+from batchchat.job.resolve import resolve, resume
+from batchchat.job.settings import (
+    EndpointSettings,
+    Job,
+    MoneySettings,
+    PolicySettings,
+    PoolSettings,
+    PromptSettings,
+    RowSettings,
+    TextSettings,
+)
+
+__all__ = [
+    "EndpointSettings",
+    "Job",
+    "MoneySettings",
+    "PolicySettings",
+    "PoolSettings",
+    "PromptSettings",
+    "RowSettings",
+    "TextSettings",
+    "needs_approval",
+    "resolve",
+    "resume",
+]

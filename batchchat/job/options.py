@@ -1,0 +1,78 @@
+"""Names: which option and which variable stand for which key of a job file.
+
+A setting's place is its path in a job file; `run` holds what only a command line says (trials, flags).
+"""
+
+from __future__ import annotations
+
+Place = tuple[str, ...]
+
+REQUEST_OPTIONS = (
+    "model",
+    "temperature",
+    "top_p",
+    "n",
+    "stream",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "user",
+    "seed",
+    "response_format",
+    "extra_body",
+)
+POOL_OPTIONS = ("concurrency", "rpm", "tpm", "timeout", "max_retries", "max_outage", "max_retry_after")
+RUN_OPTIONS = (
+    "sample",
+    "seed_rows",
+    "rows",
+    "retry",
+    "retry_failed",
+    "keep_answered",
+    "restart",
+    "overwrite",
+    "dry_run",
+    "yes",
+)
+JOB_OPTIONS = ("limit", "max_cost", "price", "prefix")
+
+OPTIONS: dict[str, Place] = {
+    "prompt_column": ("prompt", "column"),
+    "prompt": ("prompt", "template"),
+    "prompt_file": ("prompt", "file"),
+    "system": ("prompt", "system"),
+    "messages_column": ("prompt", "messages_column"),
+    **{name: ("request", name) for name in REQUEST_OPTIONS},
+    "base_url": ("endpoint", "base_url"),
+    "api_key_env": ("endpoint", "api_key_env"),
+    "header": ("endpoint", "headers"),
+    **{name: ("pool", name) for name in POOL_OPTIONS},
+    **{name: ("job", name) for name in JOB_OPTIONS},
+    **{name: ("run", name) for name in RUN_OPTIONS},
+    "output": ("output",),
+    "checkpoint": ("checkpoint",),
+    "delimiter": ("text", "delimiter"),
+    "encoding": ("text", "encoding"),
+}
+
+# Model, endpoint and pool, by one rule: BATCHCHAT_ and the option's name in capitals.
+VARIABLES: dict[str, Place] = {
+    f"BATCHCHAT_{name.upper()}": OPTIONS[name] for name in ("model", "base_url", "api_key_env", *POOL_OPTIONS)
+}
+
+# The four ways to say what is asked; a nearer one replaces a farther one, whichever it is.
+PROMPT_KINDS: tuple[Place, ...] = (
+    ("prompt", "column"),
+    ("prompt", "template"),
+    ("prompt", "file"),
+    ("prompt", "messages_column"),
+)
+PATHS: tuple[Place, ...] = (("input",), ("output",), ("checkpoint",), ("prompt", "file"))
+
+
+def flag(name: str) -> str:
+    """The option as it is typed: `max_cost` is `--max-cost`."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,388 @@
+"""The shape of a job file, as pydantic models, and what is wrong with one in words.
+
+`JobFile` is what a file may say (its JSON Schema is what editors complete from), `Said` what all sources together say.
+Fields and ranges of `[request]`: API.md section 1 (openai-python 3.3.1, openapi.yaml f85dbe2).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import annotated_types
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from batchchat import defaults
+from batchchat.errors import UsageError
+from batchchat.job.rows import parse_rows
+from batchchat.job.source import Layer, suggest
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+    from batchchat.job.options import Place
+
+# How a type error is said to people: the beginning of pydantic's error type, and the words.
+_WORDS = (
+    ("int", "must be a whole number"),
+    ("float", "must be a number"),
+    ("finite", "must be a finite number"),
+    ("string_too_short", "must not be empty"),
+    ("string_type", "must be text"),
+    ("string_sub", "must be text"),
+    ("bool", "must be true or false"),
+    ("list_type", "must be a list"),
+    ("dict", "must be a table of names and values"),
+    ("model", "must be a section"),
+)
+_SHOWN = 60
+
+
+def _money(value: Any) -> Any:
+    """A number or text as exact money."""
+    try:
+        amount = Decimal(str(value).strip())
+    except InvalidOperation:
+        raise ValueError("must be an amount of US dollars, as 2.50") from None
+    if not amount.is_finite() or amount <= 0:
+        raise ValueError("must be an amount of US dollars above 0")
+    return amount
+
+
+def _price(value: Any) -> Any:
+    """`{ input = 0.15, output = 0.6 }` is the same as "input=0.15,output=0.6"."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={amount}" for name, amount in value.items())
+    return value
+
+
+def _stops(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip()
+
+
+def _response_format(value: dict[str, Any]) -> dict[str, Any]:
+    kind = str(value.get("type", ""))
+    if not kind:
+        raise ValueError('must say its type, as {"type": "json_object"}')
+    if kind == "json_schema" and not value.get("json_schema") and "schema" not in value:
+        raise ValueError('must have "json_schema": {"name": ..., "schema": ...} beside this type')
+    return value
+
+
+def _metadata(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > 16 or any(len(key) > 64 or len(text) > 512 for key, text in value.items()):
+        raise ValueError("must be at most 16 pairs, names of at most 64 and texts of at most 512 characters")
+    return value
+
+
+def _retry(value: list[str]) -> list[str]:
+    kinds = ("failed", "length", "empty")
+    for kind in value:
+        if kind not in kinds:
+            raise ValueError(f"must be of {', '.join(kinds)}, separated by commas{suggest(kind, kinds)}")
+    return value
+
+
+Table = dict[str, Any]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Name = Annotated[str, AfterValidator(_not_blank)]
+Whole = Annotated[int, Field(ge=1)]
+Penalty = Annotated[Number, Field(ge=-2, le=2)]
+Money = Annotated[Decimal, BeforeValidator(_money)]
+Choice = str | Table
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class PromptSection(_Section):
+    """What is asked: one of `column`, `template`, `file` and `messages_column`, and perhaps `system`."""
+
+    column: Name | None = None
+    """Column whose text is the user's message."""
+    template: str | None = None
+    """Jinja2 template of the user's message; columns are its variables."""
+    file: Name | None = None
+    """File that holds the template."""
+    messages_column: Name | None = None
+    """Column with a list of role/content messages, or its JSON."""
+    system: str | None = None
+    """Jinja2 template of the system message."""
+
+
+class RequestSection(_Section):
+    """Any field of a Chat Completions request."""
+
+    model: Name | None = None
+    """Model to ask; `local` is the embedded one."""
+    stream: bool | None = None
+    """Take the answer as an event stream."""
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    """Randomness."""
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """Nucleus of the probability that is sampled from."""
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    """How many choices to ask for."""
+    stop: Annotated[list[str], BeforeValidator(_stops), Field(max_length=4)] | None = None
+    """At most 4 texts at which the answer ends."""
+    max_tokens: Whole | None = None
+    """Longest answer in tokens."""
+    max_completion_tokens: Whole | None = None
+    """Longest answer in tokens, reasoning included."""
+    presence_penalty: Penalty | None = None
+    """Against tokens that appeared at all."""
+    frequency_penalty: Penalty | None = None
+    """Against tokens by how often they appeared."""
+    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    """Token id to bias."""
+    user: str | None = None
+    """Your name for the person behind the request."""
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    """For answers that can be repeated, where the server can."""
+    response_format: Annotated[Table, AfterValidator(_response_format)] | None = None
+    """Text, JSON or JSON of a schema."""
+    logprobs: bool | None = None
+    """Give the log probabilities of the answer's tokens."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """And those of so many other tokens; needs logprobs."""
+    tools: Annotated[list[Table], Field(max_length=128)] | None = None
+    """Functions that the model may call."""
+    tool_choice: Choice | None = None
+    """none, auto, required, or the tool to call."""
+    parallel_tool_calls: bool | None = None
+    """Whether several tools may be called at once."""
+    functions: Annotated[list[Table], Field(min_length=1, max_length=128)] | None = None
+    """Deprecated: tools."""
+    function_call: Choice | None = None
+    """Deprecated: tool_choice."""
+    metadata: Annotated[dict[str, str], AfterValidator(_metadata)] | None = None
+    """At most 16 pairs that are stored with the request."""
+    modalities: list[Literal["text", "audio"]] | None = None
+    """What the answer may be made of."""
+    audio: Table | None = None
+    """Voice and format of an audio answer."""
+    moderation: Table | None = None
+    """Model and policy of a moderation."""
+    prediction: Table | None = None
+    """Content that the answer will mostly repeat."""
+    prompt_cache_key: str | None = None
+    """Groups requests for the prompt cache."""
+    prompt_cache_options: Table | None = None
+    """Mode and lifetime of the prompt cache."""
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    """Deprecated: prompt_cache_options."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    """How long to think."""
+    safety_identifier: Annotated[str, Field(max_length=64)] | None = None
+    """Your stable name for the person behind the request."""
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    """Which processing to pay for."""
+    store: bool | None = None
+    """Keep the answer at the provider."""
+    verbosity: Literal["low", "medium", "high"] | None = None
+    """How wordy to be."""
+    web_search_options: Table | None = None
+    """Let the model search."""
+    extra_body: Table | None = None
+    """Fields of other servers, sent as they stand."""
+
+
+class EndpointSection(_Section):
+    """Where requests go."""
+
+    base_url: Name | None = None
+    """URL up to, and without, /chat/completions."""
+    api_key_env: Name | None = None
+    """Variable that holds the key."""
+    headers: dict[str, str] | None = None
+    """Headers; ${NAME} is taken from the environment."""
+
+
+class PoolSection(_Section):
+    """How hard the endpoint is asked."""
+
+    concurrency: Annotated[int, Field(ge=1, le=defaults.MAX_CONCURRENCY)] | None = None
+    """Most requests in flight; learned where it is not given."""
+    rpm: Annotated[Number, Field(gt=0)] | None = None
+    """Requests per minute."""
+    tpm: Annotated[Number, Field(gt=0)] | None = None
+    """Tokens per minute."""
+    timeout: Annotated[Number, Field(gt=0)] | None = None
+    """Seconds for one answer; between chunks with stream."""
+    max_retries: Annotated[int, Field(ge=0)] | None = None
+    """How often a request is tried again."""
+    max_outage: Annotated[Number, Field(ge=0)] | None = None
+    """Seconds that an endpoint may be away."""
+    max_retry_after: Annotated[Number, Field(ge=0)] | None = None
+    """Longest wait, in seconds, that the endpoint may ask for."""
+
+
+class JobSection(_Section):
+    """The job as a whole."""
+
+    limit: Whole | None = None
+    """Only the first so many rows."""
+    max_cost: Money | None = None
+    """US dollars that are never passed."""
+    price: Annotated[str, BeforeValidator(_price)] | None = None
+    """input=USD,output=USD per million tokens."""
+    prefix: str | None = None
+    """Text before every result column."""
+
+
+class TextSection(_Section):
+    """How text tables are read."""
+
+    delimiter: str | None = None
+    """What separates fields."""
+    encoding: Name | None = None
+    """The text's encoding."""
+
+
+class JobFile(_Section):
+    """A batchchat job."""
+
+    input: Name
+    """The table, relative to this file."""
+    output: Name | None = None
+    """The table with the answers; its suffix chooses the format."""
+    checkpoint: Name | None = None
+    """Where answers are kept; OUTPUT.batchchat by default."""
+    prompt: PromptSection = PromptSection()
+    request: RequestSection = RequestSection()
+    endpoint: EndpointSection = EndpointSection()
+    pool: PoolSection = PoolSection()
+    job: JobSection = JobSection()
+    text: TextSection = TextSection()
+
+
+class RunSection(_Section):
+    """What only a command line says."""
+
+    sample: Whole | None = None
+    seed_rows: int | None = None
+    rows: Annotated[tuple[range, ...], BeforeValidator(parse_rows), Field(strict=False)] | None = None
+    retry: Annotated[list[str], AfterValidator(_retry)] = []
+    retry_failed: bool = False
+    keep_answered: bool = False
+    restart: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    yes: bool = False
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+
+class Said(JobFile):
+    """What all sources together say."""
+
+    input: str = ""
+    run: RunSection = RunSection()
+
+
+def known_keys(model: type[BaseModel]) -> dict[str, tuple[str, ...] | None]:
+    """Every top-level key; for a section its keys, else None."""
+    keys: dict[str, tuple[str, ...] | None] = {}
+    for name, field in model.model_fields.items():
+        inner: Any = field.annotation
+        section = isinstance(inner, type) and issubclass(inner, _Section)
+        keys[name] = tuple(inner.model_fields) if section else None
+    return keys
+
+
+def validate(layer: Layer) -> Said:
+    """The layer as one checked object.
+
+    Raises:
+        UsageError: the first thing that is wrong: who said it, what it is, and what it must be.
+    """
+    nested: dict[str, Any] = {}
+    for path, stated in layer.items():
+        place = nested
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = stated.value
+    try:
+        return Said.model_validate(nested)
+    except ValidationError as error:
+        raise UsageError(_sentence(error.errors(include_url=False)[0], layer)) from None
+
+
+def _sentence(error: ErrorDetails, layer: Layer) -> str:
+    place = tuple(str(part) for part in error["loc"])
+    stated = next((layer[place[:size]] for size in range(len(place), 0, -1) if place[:size] in layer), None)
+    where = stated.where if stated else ".".join(place)
+    value = error["input"]
+    shown = ""
+    if isinstance(value, str | int | float) and len(str(value)) <= _SHOWN and place[0] not in {"endpoint", "prompt"}:
+        shown = f" {value!r}" if isinstance(value, str) else f" {value}"
+    return f"{where}{shown}: {_words(error, place)}"
+
+
+def _words(error: ErrorDetails, place: Place) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind.startswith(("greater_than", "less_than")):
+        return f"must be {_range(_field(place))}"
+    if kind == "too_long":
+        return f"must be at most {context['max_length']}, these are {context['actual_length']}"
+    if kind == "string_too_long":
+        return f"must have at most {context['max_length']} characters"
+    if kind == "literal_error":
+        return f"must be one of {context['expected']}{suggest(str(error['input']), _quoted(context['expected']))}"
+    return next((words for start, words in _WORDS if kind.startswith(start)), error["msg"])
+
+
+def _quoted(expected: str) -> list[str]:
+    return expected.split("'")[1::2]
+
+
+def _field(place: Place) -> FieldInfo | None:
+    model: Any = Said
+    field = None
+    for part in place:
+        fields = getattr(model, "model_fields", {})
+        if part not in fields:
+            break
+        field = fields[part]
+        model = field.annotation
+    return field
+
+
+def _range(field: FieldInfo | None) -> str:
+    """The bounds of a field in words, wherever its annotation keeps them."""
+    low: Any = None
+    high: Any = None
+    above = False
+    for bound in _bounds(field.annotation if field else None):
+        if isinstance(bound, annotated_types.Ge):
+            low = bound.ge
+        elif isinstance(bound, annotated_types.Gt):
+            low, above = bound.gt, True
+        elif isinstance(bound, annotated_types.Le):
+            high = bound.le
+    if high is None:
+        return f"above {low}" if above else f"at least {low}"
+    return f"from {low} to {high}"
+
+
+def _bounds(annotation: Any) -> list[Any]:
+    """All metadata inside an annotation: of Annotated, of the parts of a union, of a dict's values."""
+    found: list[Any] = []
+    for part in getattr(annotation, "__metadata__", ()):
+        found.extend(getattr(part, "metadata", [part]))
+    inner = getattr(annotation, "__origin__", None)
+    if hasattr(annotation, "__metadata__"):
+        return found + _bounds(inner)
+    for argument in getattr(annotation, "__args__", ()):
+        found.extend(_bounds(argument))
+    return found
