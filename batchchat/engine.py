@@ -248,7 +248,7 @@ class Engine:
         """The next task, None where this worker is needed no more."""
         while self.reason is None:
             if len(self._workers) > self._client.workers:
-                self._workers.discard(asyncio.current_task())  # type: ignore[arg-type]  # a worker is a task
+                self._workers.discard(asyncio.current_task())
                 return None
             if not self._caught_up.is_set():
                 await self._caught_up.wait()
