@@ -1,0 +1,1 @@
+"""Money: tokens counted, prices known, a bill estimated before, a budget kept during."""
