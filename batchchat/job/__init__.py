@@ -16,7 +16,7 @@ environment. It opens no table, asks no endpoint and knows no default of its own
 
 from __future__ import annotations
 
-from batchchat.job.endpoint import needs_approval
+from batchchat.job.endpoint import approved, needs_approval, secret_variables
 from batchchat.job.resolve import resolve, resume
 from batchchat.job.settings import (
     EndpointSettings,
@@ -38,7 +38,9 @@ __all__ = [
     "PromptSettings",
     "RowSettings",
     "TextSettings",
+    "approved",
     "needs_approval",
     "resolve",
     "resume",
+    "secret_variables",
 ]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from batchchat import defaults
 from batchchat.errors import UsageError
-from batchchat.job.settings import EndpointSettings, is_local
+from batchchat.job.settings import EndpointSettings, is_embedded
 from batchchat.records import Secret
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def endpoint_settings(
             text = environ.get(variable, "").strip()
             if text and header.lower() not in {known.lower() for known in headers}:
                 headers[header] = text
-    embedded = source in {"default", "environment"} and is_local(model)
+    embedded = is_embedded(model, source)
     carried = named is None and any(header.lower() in _KEY_HEADERS for header in said)
     key = None if carried else _key(name, named, environ, need=need_key)
     if key is None and need_key and not carried and not embedded and is_openai(base_url):
@@ -101,6 +102,11 @@ def needs_approval(job: Job) -> str | None:
     if not carries or is_openai(endpoint.base_url) or is_loopback(endpoint.base_url):
         return None
     return host_of(endpoint.base_url)
+
+
+def approved(job: Job) -> Job:
+    """The same job after a person said yes to its host: as if `--base-url` had named it."""
+    return replace(job, endpoint=replace(job.endpoint, base_url_source="option"))
 
 
 def secret_variables(endpoint: EndpointSettings) -> tuple[str, ...]:
@@ -172,7 +178,7 @@ def _headers_said(layer: Layer) -> dict[str, str]:
 
 
 def _check_header(name: str, text: str, stated: Stated) -> None:
-    where = f"{stated.where} {name}" if stated.source == "option" else stated.where
+    where = stated.where if stated.where.endswith(name) else f"{stated.where} {name}"
     if not _HEADER_NAME.fullmatch(name):
         raise UsageError(f"{stated.where}: {name!r} is no name of a header")
     if name.lower() in _OWN_HEADERS:

@@ -12,10 +12,11 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchchat import defaults
 from batchchat.errors import UsageError
-from batchchat.job.options import PATHS, Place
+from batchchat.job.options import OPEN_TABLES, OUR_FIELDS, PATHS, Place
 from batchchat.job.schema import JobFile, known_keys
-from batchchat.job.source import Layer, Stated, spread, suggest
+from batchchat.job.source import Layer, Stated, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +48,7 @@ def file_layer(path: str) -> Layer:
     layer: Layer = {}
     for place, value in _settings(path, text, content):
         where = f"{_place(path, text, place)}: {'.'.join(place)}"
-        stated = Stated(value=_relative(path, place, value), source="job file", where=where)
-        spread(layer, place, stated)
+        layer[place] = Stated(value=_relative(path, place, value), source="job file", where=where)
     if ("input",) not in layer:
         raise UsageError(f'{path}: no table is named; write input = "TABLE.csv" above the first [section]')
     return layer
@@ -78,7 +78,10 @@ def _settings(path: str, text: str, content: dict[str, Any]) -> Iterator[tuple[P
             for key, inner in value.items():
                 if key not in keys:
                     raise _unknown(path, text, (name, key), known)
-                yield (name, key), inner
+                if (name, key) in OPEN_TABLES and isinstance(inner, dict):
+                    yield from (((name, key, field), deepest) for field, deepest in inner.items())
+                else:
+                    yield (name, key), inner
 
 
 def _unknown(path: str, text: str, place: Place, known: dict[str, tuple[str, ...] | None]) -> UsageError:
@@ -88,20 +91,26 @@ def _unknown(path: str, text: str, place: Place, known: dict[str, tuple[str, ...
     hint = suggest(name, here or ())
     if name.lower() in _KEY_WITHOUT_PLACE:
         hint = '; a key never stands in a job file: name its variable, api_key_env = "OPENAI_API_KEY" in [endpoint]'
-    elif not hint or name not in hint:
-        elsewhere = [section for section, keys in known.items() if keys and name in keys and section != place[0]]
-        if elsewhere:
-            hint = f"; it belongs in [{elsewhere[0]}]"
-        elif not hint and place[0] == "request" and len(place) > 1:
-            hint = "; a field that only some servers know goes under [request.extra_body]"
+    elif elsewhere := [section for section, keys in known.items() if keys and name in keys and section != place[0]]:
+        hint = f"; it belongs in [{elsewhere[0]}]"
+    elif place[0] == "request" and len(place) > 1:
+        ours = OUR_FIELDS.get(name)
+        hint = f": {ours}" if ours else f"{hint}; a field that only some servers know goes under [request.extra_body]"
     return UsageError(f"{_place(path, text, place)}: unknown key {'.'.join(place)}{hint}")
 
 
 def _relative(path: str, place: Place, value: Any) -> Any:
-    """Paths of a job file are relative to it."""
-    if place not in PATHS or not isinstance(value, str) or not value or "://" in value:
+    """Paths of a job file are relative to it; so is the file of a model `local:PATH`."""
+    start = f"{defaults.LOCAL_MODEL}:"
+    if place == ("request", "model") and isinstance(value, str) and value.startswith(start):
+        return start + _beside(path, value.removeprefix(start))
+    if place not in PATHS or not isinstance(value, str) or not value.strip() or "://" in value:
         return value
-    return str(Path(path).parent / Path(value).expanduser())
+    return _beside(path, value)
+
+
+def _beside(path: str, named: str) -> str:
+    return str(Path(path).parent / Path(named).expanduser())
 
 
 def _place(path: str, text: str, place: Place) -> str:

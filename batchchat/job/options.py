@@ -70,7 +70,17 @@ PROMPT_KINDS: tuple[Place, ...] = (
     ("prompt", "file"),
     ("prompt", "messages_column"),
 )
+# Tables whose keys are anybody's: they are merged key by key.
+OPEN_TABLES: tuple[Place, ...] = (("endpoint", "headers"), ("request", "extra_body"))
 PATHS: tuple[Place, ...] = (("input",), ("output",), ("checkpoint",), ("prompt", "file"))
+
+# Fields that batchchat makes, or reads, itself: they have no place in extra_body.
+OUR_FIELDS = {
+    "model": "name it with --model, or as model in [request]",
+    "messages": "they are made of the rows",
+    "stream": "say it with --stream, or as stream in [request]",
+    "stream_options": "with stream, usage is asked for by itself",
+}
 
 
 def flag(name: str) -> str:

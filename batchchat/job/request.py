@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from batchchat.errors import UsageError
+from batchchat.job.options import OUR_FIELDS
 from batchchat.job.schema import RequestSection
 from batchchat.job.source import Layer, Stated
 
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _EXTRA = ("request", "extra_body")
-# What batchchat makes, or reads, itself.
-_OURS = {
-    "model": "name it with --model, or as model in [request]",
-    "messages": "they are made of the rows",
-    "stream": "say it with --stream, or as stream in [request]",
-    "stream_options": "with --stream usage is asked for by itself",
-}
 _COUNTED = frozenset({"n", "max_tokens", "max_completion_tokens"})
 _BESIDE = frozenset({"model", "stream", "extra_body"})
 
@@ -44,8 +38,8 @@ def lift_known(layer: Layer) -> Layer:
             lifted[path] = stated
             continue
         name = path[2]
-        if name in _OURS:
-            raise UsageError(f"{stated.where}: {name} has no place in extra_body: {_OURS[name]}")
+        if name in OUR_FIELDS:
+            raise UsageError(f"{stated.where}: {name} has no place in extra_body: {OUR_FIELDS[name]}")
         if name not in RequestSection.model_fields:
             lifted[path] = stated
             continue

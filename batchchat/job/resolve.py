@@ -26,6 +26,7 @@ from batchchat.job.settings import (
     PromptSettings,
     RowSettings,
     TextSettings,
+    is_embedded,
 )
 from batchchat.job.source import Layer, Stated, option_layer, saved_layer, suggest, usual_layer, variable_layer
 
@@ -110,6 +111,7 @@ def _job(layers: list[Layer], environ: Mapping[str, str], *, source: str | None,
     said = validate(layer)
     prompt = _prompt(said, layer)
     model = said.request.model
+    endpoint = endpoint_settings(layer, environ, model=model, need_key=need_key and not said.run.dry_run)
     job = Job(
         input=said.input,
         output=said.output,
@@ -118,14 +120,14 @@ def _job(layers: list[Layer], environ: Mapping[str, str], *, source: str | None,
         request=request_fields(said.request, layer),
         model=model,
         stream=bool(said.request.stream),
-        endpoint=endpoint_settings(layer, environ, model=model, need_key=need_key and not said.run.dry_run),
+        endpoint=endpoint,
         pool=_pool(said),
         rows=_rows(said),
         money=MoneySettings(max_cost=said.job.max_cost, price=said.job.price),
         policy=_policy(said),
         text=_text(said, layer),
         source=source,
-        said=_saved(said, layer, prompt),
+        said=_saved(said, layer, prompt, embedded=is_embedded(model, endpoint.base_url_source)),
         origins={".".join(path): stated.where for path, stated in layer.items()},
     )
     _check_paths(job)
@@ -138,7 +140,7 @@ def _check_secrets(layer: Layer) -> None:
         prose = path[0] == "prompt"
         if (
             stated.source == "checkpoint"
-            or path[:2] == ("endpoint", "headers")
+            or path[:2] == ("endpoint", "headers")  # checked where they are taken apart
             or (prose and stated.source == "option")
         ):
             continue
@@ -265,7 +267,7 @@ def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _saved(said: Said, layer: Layer, prompt: PromptSettings) -> dict[str, Any]:
+def _saved(said: Said, layer: Layer, prompt: PromptSettings, *, embedded: bool) -> dict[str, Any]:
     """What was said, as a job file would say it, with whole paths, for the checkpoint."""
     saved: dict[str, Any] = {}
     for path, stated in layer.items():
@@ -278,6 +280,8 @@ def _saved(said: Said, layer: Layer, prompt: PromptSettings) -> dict[str, Any]:
     if said.job.max_cost is not None:
         saved["job"]["max_cost"] = str(said.job.max_cost)
     saved.pop("checkpoint", None)
+    if embedded:
+        saved.get("endpoint", {}).pop("base_url", None)
     names = [name for name in ("input", "output") if saved.get(name) and "://" not in saved[name]]
     saved |= {name: str(Path(saved[name]).absolute()) for name in names}
     folder = Path(said.checkpoint or said.output or said.input or "x").absolute().parent

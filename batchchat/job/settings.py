@@ -167,7 +167,7 @@ class Job:
 
         A model called `local` at an endpoint that an option or the job file names is that endpoint's own.
         """
-        return self.endpoint.base_url_source in {"default", "environment"} and is_local(self.model)
+        return is_embedded(self.model, self.endpoint.base_url_source)
 
     @property
     def embedded_path(self) -> str | None:
@@ -189,9 +189,10 @@ class Job:
         return {"model": self.model, **said, **dict(sorted(self.request.items()))}
 
 
-def is_local(model: str | None) -> bool:
-    """Whether the name is that of the embedded model: `local`, or `local:PATH.gguf`."""
-    return model is not None and (model == defaults.LOCAL_MODEL or model.startswith(defaults.LOCAL_MODEL + ":"))
+def is_embedded(model: str | None, base_url_source: Source) -> bool:
+    """Whether it is the embedded model, `local` or `local:PATH.gguf`, and no option or job file names an endpoint."""
+    local = model is not None and (model == defaults.LOCAL_MODEL or model.startswith(defaults.LOCAL_MODEL + ":"))
+    return local and base_url_source in {"default", "environment"}
 
 
 def default_output(source: str) -> str:

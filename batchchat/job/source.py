@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat.errors import UsageError
-from batchchat.job.options import OPTIONS, VARIABLES, Place, flag
+from batchchat.job.options import OPEN_TABLES, OPTIONS, VARIABLES, Place, flag
 
 if TYPE_CHECKING:
     from batchchat.job.settings import Source
@@ -82,7 +82,7 @@ def saved_layer(said: Mapping[str, Any], where: str) -> Layer:
 
 def spread(layer: Layer, path: Place, stated: Stated) -> None:
     """Put a value into the layer; headers and extra_body go in one by one, so that nearer ones add to farther ones."""
-    if path in {("endpoint", "headers"), ("request", "extra_body")} and isinstance(stated.value, Mapping):
+    if path in OPEN_TABLES and isinstance(stated.value, Mapping):
         for name, value in stated.value.items():
             layer[(*path, str(name))] = Stated(value=value, source=stated.source, where=stated.where)
     else:
