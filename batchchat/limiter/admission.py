@@ -1,0 +1,280 @@
+"""Whether the next request may start now, and if not, when to ask again: the arithmetic of pacing, without a loop.
+
+It puts together what the other modules of this room know: slots, quotas, the freeze after refusals, the breaker. All
+of them must agree; then everything is taken at once, or nothing is. It does not know who waits, nor in which order:
+that is the door's matter (`limiter.py`), and the simulation's.
+
+Trade-offs. Requests that fail are never refunded, since most endpoints count them; their tokens are given back only
+where the endpoint's own remainder shows that it did not count them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+from batchchat import errors, events
+from batchchat.limiter import waits
+from batchchat.limiter.bound import Bound, Tally
+from batchchat.limiter.breaker import Breaker
+from batchchat.limiter.completions import Completions
+from batchchat.limiter.freeze import Freeze
+from batchchat.limiter.lease import Lease
+from batchchat.limiter.pool import Pool
+from batchchat.limiter.quota import DAY, MINUTE, Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchchat.limiter.bound import Binding
+    from batchchat.records import RateLimits
+
+FOREVER = float("inf")
+DEVIATIONS = 2.0
+"""How many standard deviations of what is in flight are kept free of a told token limit."""
+REFUSALS_TO_STOP = 5
+
+
+class Admission:
+    """The state of pacing for one endpoint.
+
+    Attributes:
+        answered: whether the endpoint has answered anything yet, be it a refusal.
+        on_free: called after every end of a request: something may start now.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int | None,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        rpd: float | None = None,
+        tpd: float | None = None,
+        clock: Callable[[], float],
+        observer: events.Observer | None = None,
+        max_retry_after: float,
+        max_outage: float,
+        rng: random.Random | None = None,
+    ) -> None:
+        now = clock()
+        self.clock = clock
+        self.pool = Pool(concurrency, now=now)
+        self.completions = Completions()
+        self.freeze = Freeze(rng or random.Random())  # noqa: S311 - jitter, no secret
+        self.breaker = Breaker(max_outage)
+        self.answered = False
+        self.on_free: Callable[[], None] | None = None
+        self._observer = observer or events.Observer()
+        self._max_retry_after = max_retry_after
+        self._max_outage = max_outage
+        self._requests = [Quota("requests", each, span, now=now) for each, span in ((rpm, MINUTE), (rpd, DAY)) if each]
+        self._tokens = [Quota("tokens", each, span, now=now) for each, span in ((tpm, MINUTE), (tpd, DAY)) if each]
+        self._tally = Tally(now)
+        self._stopped: errors.JobStopped | None = None
+        self._started = 0
+        self._refused_since: float | None = None
+        self._refused_episodes = 0
+        self._said_too_large = False
+
+    # The way in
+
+    def ask(self, now: float, tokens: int) -> float:
+        """The moment at which a request with this reservation may start: `now` or earlier means that it may.
+
+        Infinity: when a request that is in flight has ended. A later moment is the earliest at which asking again makes
+        sense; what happens until then may bring it forward.
+
+        Raises:
+            JobStopped: nothing will start any more.
+        """
+        if self._stopped is not None:
+            raise _again(self._stopped)
+        if self.breaker.open:
+            return self._ask_breaker(now, tokens)
+        return self._ask_limits(now, tokens)
+
+    def start(self, now: float, tokens: int, *, front: bool = False) -> Lease:
+        """Takes everything that a request needs; the caller has asked."""
+        lease = Lease(self, tokens, now, front=front, number=self._started)
+        self._started += 1
+        self.pool.take()
+        for quota in self._requests:
+            quota.take(now, 1)
+        if self._tokens:
+            lease.completion = self.completions.part_of(tokens)
+            for quota in self._tokens:
+                quota.take(now, tokens)
+        if self.breaker.open:
+            lease.probe = self.breaker.started()
+        freeze = self.freeze
+        if not freeze.idle:
+            freeze.started(now)
+        lease.epoch = freeze.epoch
+        return lease
+
+    def _ask_limits(self, now: float, tokens: int) -> float:
+        until = self.freeze.until
+        if until > now:
+            self._tally.waits_for(now, "refusals")
+            return until
+        until = now
+        for quota in self._requests:
+            at = quota.ready_at(now, 1)
+            if at > until:
+                until = at
+                self._tally.waits_for(now, "requests")
+        if self._tokens:
+            at = self._tokens_ready_at(now, tokens)
+            if at > until:
+                until = at
+                self._tally.waits_for(now, "tokens")
+        if until > now:
+            return until
+        if self._tally.kind != "nothing":
+            self._tally.waits_for(now, "nothing")
+        return self.pool.ready_at(now)
+
+    def _ask_breaker(self, now: float, tokens: int) -> float:
+        gives_up_at = self.breaker.gives_up_at
+        if now >= gives_up_at:
+            self._stop(waits.no_answer(self._max_outage, self.breaker.last_error))
+        until = max(self.breaker.ready_at(), self._ask_limits(now, tokens))
+        self._tally.waits_for(now, "outage")
+        return min(until, gives_up_at)
+
+    def _tokens_ready_at(self, now: float, tokens: int) -> float:
+        spread = DEVIATIONS * math.sqrt((self.pool.in_flight + 1) * self.completions.variance)
+        until = now
+        for quota in self._tokens:
+            quota.hold_back(spread)
+            at = quota.ready_at(now, tokens)
+            if at > until:
+                until = at
+                if tokens > quota.limit:
+                    self._say_too_large(tokens, quota)
+        return until
+
+    # The ways out: each gives the slot back first
+
+    def settled(self, lease: Lease, tokens_used: int | None, limits: RateLimits | None, latency: float) -> None:
+        """A whole answer."""
+        del limits, latency
+        now = self.clock()
+        self.pool.give_back()
+        self._alive()
+        if not self.freeze.idle:
+            self.freeze.answered(now, epoch=lease.epoch)
+        self._refused_since = None
+        if self._tokens and tokens_used is not None:
+            self.completions.learn(tokens_used - (lease.tokens - lease.completion))
+            difference = tokens_used - lease.tokens
+            if difference:
+                for quota in self._tokens:
+                    quota.settle(now, lease.started, difference)
+        if self.on_free is not None:
+            self.on_free()
+
+    def refused(self, lease: Lease, error: errors.RateLimited) -> None:
+        """A refusal for want of quota or room."""
+        now = self.clock()
+        self.pool.give_back()
+        self._alive()
+        self._refund(now, lease, error.limits)
+        pause = self.freeze.refused(
+            now,
+            epoch=lease.epoch,
+            started=lease.started,
+            asked=error.retry_after,
+            reset=waits.quota_reset(error.limits),
+        )
+        if error.retry_after is not None and error.retry_after > self._max_retry_after:
+            self._stop(waits.too_long(error.retry_after, self._max_retry_after))
+        if pause:
+            self._count_refusals(now, error)
+            self._observer.throttled(error, delay=pause)
+        if self.on_free is not None:
+            self.on_free()
+
+    def failed(self, lease: Lease, error: errors.Retryable) -> None:
+        """Another failure that may pass."""
+        now = self.clock()
+        self.pool.give_back()
+        if isinstance(error, errors.UnreadableReply):
+            self.answered = True
+        opened = self.breaker.failed(
+            now, error, first=not lease.front, probe=lease.probe, in_flight=self.pool.in_flight
+        )
+        if opened:
+            self._observer.paused(f"the endpoint does not answer: {error}")
+        if self.on_free is not None:
+            self.on_free()
+
+    def released(self, lease: Lease) -> None:
+        """A permanent error, or the caller gave up."""
+        del lease
+        self.pool.give_back()
+        self._alive()
+        if self.on_free is not None:
+            self.on_free()
+
+    # What others ask
+
+    def duration(self, requests: int, tokens: int = 0) -> float:
+        """Seconds that so many requests and tokens take at least under the limits that were told."""
+        times = [quota.duration(requests) for quota in self._requests]
+        times += [quota.duration(tokens) for quota in self._tokens]
+        return max(times, default=0.0)
+
+    def explain(self) -> Bound:
+        """What the requests have waited for."""
+        detail: dict[Binding, str] = {
+            quota.unit: f"{quota.limit:g} {quota.unit} a {'minute' if quota.span == MINUTE else 'day'}, as told"
+            for quota in (*self._requests, *self._tokens)
+        }
+        detail["concurrency"] = f"{self.pool.size} in flight"
+        return self._tally.bound(self.clock(), detail)
+
+    # Inside
+
+    def _alive(self) -> None:
+        self.answered = True
+        if not self.breaker.calm and self.breaker.answered():
+            self._observer.paused("")
+
+    def _refund(self, now: float, lease: Lease, limits: RateLimits | None) -> None:
+        if limits is None or limits.tokens_remaining is None or limits.tokens_limit is None:
+            return
+        counted = limits.tokens_limit - limits.tokens_remaining
+        for quota in self._tokens:
+            if counted <= quota.used - lease.tokens:
+                quota.settle(now, lease.started, -lease.tokens)
+
+    def _count_refusals(self, now: float, error: errors.RateLimited) -> None:
+        if self._refused_since is None:
+            self._refused_since, self._refused_episodes = now, 0
+        self._refused_episodes += 1
+        elapsed = now - self._refused_since
+        if elapsed > self._max_outage and self._refused_episodes > REFUSALS_TO_STOP:
+            self._stop(waits.refused_throughout(elapsed, error))
+
+    def _say_too_large(self, tokens: int, quota: Quota) -> None:
+        if not self._said_too_large:
+            self._said_too_large = True
+            span = "minute" if quota.span == MINUTE else "day"
+            self._observer.note(
+                f"a request of about {tokens} tokens is larger than the limit of {quota.limit:g} tokens a {span}: "
+                "it is sent alone, and the endpoint may refuse it"
+            )
+
+    def _stop(self, reason: errors.JobStopped) -> None:
+        self._stopped = reason
+        if self.on_free is not None:
+            self.on_free()
+        raise _again(reason)
+
+
+def _again(reason: errors.JobStopped) -> errors.JobStopped:
+    """A fresh copy for each who is told: one exception raised in many tasks would mix their tracebacks."""
+    return type(reason)(*reason.args)
