@@ -146,15 +146,32 @@ class Journal:
         row = self._db.one("SELECT count(*) FROM outcomes WHERE id >= ? AND id < ?", (first, first + size))
         return int(row[0]) if row else 0
 
-    def results(self, chain: Sequence[int], start: int, size: int, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Result columns for a range of rows: of each row the first answer in the chain, else its first failure."""
+    def results(
+        self,
+        chain: Sequence[int],
+        start: int,
+        size: int,
+        names: Sequence[str],
+        *,
+        without: Mapping[int, frozenset[int]] | None = None,
+    ) -> dict[str, list[Any]]:
+        """Result columns for a range of rows: of each row the first answer in the chain, else its first failure.
+
+        Args:
+            chain: numbers of settings.
+            start: the first row; size: how many.
+            names: of the columns.
+            without: by settings, rows whose outcomes are left out.
+        """
         columns: dict[str, list[Any]] = {name: [None] * size for name in names}
         taken: dict[int, bool] = {}
         lists = [columns[name] for name in names]
         for settings in chain:
+            left_out = (without or {}).get(settings, frozenset())
             for row in self._outcomes(settings, start, size):
-                at = (row[0] & schema.ROW_MASK) - start
-                if at in taken and (taken[at] or not row[2]):
+                number = row[0] & schema.ROW_MASK
+                at = number - start
+                if number in left_out or (at in taken and (taken[at] or not row[2])):
                     continue
                 taken[at] = bool(row[2])
                 for values, value in zip(lists, codec.values(row, names), strict=True):
@@ -203,6 +220,14 @@ class Journal:
     def note_mark(self, settings: int, start: int, mark: Mark) -> None:
         """Note what is known of a batch; it is written with the next commit."""
         self._marks.append((schema.outcome_id(settings, start), mark.size, mark.digest, int(mark.complete)))
+
+    def complete(self, settings: int) -> None:
+        """Note that every batch is settled: the next resume need not count."""
+        low, high = schema.outcome_id(settings, 0), schema.outcome_id(settings + 1, 0)
+        with self.transaction():
+            where = "WHERE id BETWEEN ? AND ? AND complete = 0"
+            rows = list(self._db.sealed_rows("batches", where=where, values=(low, high)))
+            self._db.insert("batches", [(*row[:3], 1) for row in rows])
 
     # Answers that changed their row.
 

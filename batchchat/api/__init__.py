@@ -1,0 +1,35 @@
+"""The stations put together: a job is run, looked at, and written out.
+
+run.py        a job from its first check to its published table
+table.py      the table, the templates and the output, checked before anything is sent
+session.py    the checkpoint of a job: settings compared, the output unchanged
+reconcile.py  what the checkpoint holds against what the table asks now
+feed.py       the rows that are to be sent
+rows.py       which rows a trial takes
+signals.py    Ctrl-C and its kin
+finish.py     publish and sum up
+summary.py    what a run came to
+find.py       which job is meant
+inspect.py    show, status, export, rows
+"""
+
+from __future__ import annotations
+
+from batchchat.api.find import find_checkpoint, resume_job
+from batchchat.api.inspect import ShownRequest, Status, export_job, job_rows, job_status, show_request
+from batchchat.api.run import execute, run_job
+from batchchat.api.summary import Summary
+
+__all__ = [
+    "ShownRequest",
+    "Status",
+    "Summary",
+    "execute",
+    "export_job",
+    "find_checkpoint",
+    "job_rows",
+    "job_status",
+    "resume_job",
+    "run_job",
+    "show_request",
+]

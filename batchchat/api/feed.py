@@ -1,0 +1,158 @@
+"""The rows that are to be sent: the table, less what the checkpoint answers.
+
+Runs in a thread of its own; the journal is shared with the committer under one lock.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from batchchat.checkpoint import Mark
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Sequence
+
+    from batchchat.checkpoint import Journal, Stored
+    from batchchat.dataset import Dataset
+    from batchchat.prompt import RequestBuilder
+    from batchchat.records import Batch, Task
+
+
+class Feed:
+    """Gives the tasks of a run, a batch at a time.
+
+    Args:
+        dataset: the table.
+        builder: makes requests.
+        journal: the checkpoint, reconciled with the table (a full run) or not (a trial).
+        lock: guards the journal.
+        chain: the settings of this run, and those whose answers stand beside its own.
+        retry: kinds of stored outcomes that are sent again: failed, length, empty.
+        start: the first row that may be pending.
+        rows: numbers of the rows of a trial, sorted; None: all.
+
+    Attributes:
+        seen: the last row that was looked at.
+        reused: rows that the checkpoint answered, so far.
+        ended: whether the table was read to its end.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: Dataset,
+        builder: RequestBuilder,
+        journal: Journal,
+        lock: threading.Lock,
+        chain: Sequence[int],
+        retry: frozenset[str] = frozenset(),
+        start: int = 1,
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        self._builder = builder
+        self._journal = journal
+        self._lock = lock
+        self._chain = chain
+        self._retry = retry
+        self.rows = rows
+        self._batches = _batches(dataset, builder.columns, start, rows)
+        with lock:
+            self._blank = all(journal.last_row(settings) == 0 for settings in chain)
+            self._unclaimed = journal.has_unclaimed(chain[0])
+        self.seen = start - 1
+        self.reused = start - 1
+        self.ended = False
+
+    def next(self) -> list[Task] | None:
+        """The next tasks that are pending; None at the end of the table.
+
+        Raises:
+            InputFault: a fault in the table that its check had not reached.
+        """
+        for batch in self._batches:
+            self.seen = batch.start + batch.size - 1
+            tasks = self._pending(batch)
+            if tasks:
+                return tasks
+        self.ended = True
+        return None
+
+    def _pending(self, batch: Batch) -> list[Task]:
+        if self.rows is not None:
+            return self._of_trial(batch, self.rows)
+        rows: list[int] | None = None
+        if not self._blank:
+            with self._lock:
+                states = self._states(batch)
+            rows = [row for row in range(batch.start, batch.start + batch.size) if self._is_pending(states.get(row))]
+            self.reused += batch.size - len(rows)
+            if not rows:
+                return []
+            again = {row for row in rows if row in states}
+        else:
+            again = set()
+        tasks = list(self._builder.tasks(batch, rows))
+        mark = Mark(size=batch.size, digest=self._builder.digest(batch), complete=False)
+        with self._lock:
+            self._journal.note_mark(self._chain[0], batch.start, mark)
+            return self._unanswered(tasks, again) if self._unclaimed else tasks
+
+    def _of_trial(self, batch: Batch, rows: Sequence[int]) -> list[Task]:
+        """The asked rows of a batch; their stored outcomes are checked here, since nothing was reconciled."""
+        wanted = [row for row in rows if batch.start <= row < batch.start + batch.size]
+        tasks = list(self._builder.tasks(batch, wanted))
+        with self._lock:
+            stored = self._journal.stored(self._chain[0], batch.start, batch.size) if not self._blank else {}
+            known = {task.row: stored[task.row] for task in tasks if task.row in stored}
+            moved = [task.row for task in tasks if task.row in known and known[task.row].key != task.key]
+            self._journal.set_aside(self._chain[0], moved)
+            self._unclaimed = self._unclaimed or bool(moved)
+            open_tasks = [task for task in tasks if task.row in moved or self._is_pending(known.get(task.row))]
+            self.reused += len(tasks) - len(open_tasks)
+            again = {row for row in known if row not in moved}
+            return self._unanswered(open_tasks, again) if self._unclaimed else open_tasks
+
+    def _unanswered(self, tasks: list[Task], again: set[int]) -> list[Task]:
+        """Those that no unclaimed answer serves; a row that is sent again claims none."""
+        left = []
+        for task in tasks:
+            got = None if task.row in again else self._journal.claim(self._chain[0], task.key, task.row)
+            if self._is_pending(got):
+                left.append(task)
+            else:
+                self.reused += 1
+        return left
+
+    def _states(self, batch: Batch) -> dict[int, Stored]:
+        """Of each row the first answer in the chain, else the first failure."""
+        states: dict[int, Stored] = {}
+        for settings in self._chain:
+            for row, stored in self._journal.stored(settings, batch.start, batch.size).items():
+                if row not in states or (states[row].state == "failed" and stored.state != "failed"):
+                    states[row] = stored
+        return states
+
+    def _is_pending(self, stored: Stored | None) -> bool:
+        return stored is None or stored.state in self._retry
+
+
+def _batches(dataset: Dataset, columns: Sequence[str], start: int, rows: Sequence[int] | None) -> Iterator[Batch]:
+    """The batches that hold any of the rows, without reading what lies far between."""
+    if rows is None:
+        yield from dataset.batches(columns, start=start)
+        return
+    if not rows:
+        return
+    batches = dataset.batches(columns, start=rows[0])
+    following = iter([*(b for _, b in pairwise(rows)), None])
+    wanted: int | None = rows[0]
+    for batch in batches:
+        end = batch.start + batch.size
+        if wanted is not None and wanted < end:
+            yield batch
+            while wanted is not None and wanted < end:
+                wanted = next(following, None)
+        if wanted is None:
+            return

@@ -1,0 +1,143 @@
+"""The end of a run: the table is published, and what the run came to is summed up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchchat import output
+from batchchat.api.summary import Summary
+from batchchat.api.table import RESULTS
+from batchchat.errors import Interrupted, JobStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from batchchat.api.feed import Feed
+    from batchchat.api.session import Session
+    from batchchat.api.table import Table
+    from batchchat.checkpoint import Journal
+    from batchchat.events import Observer
+    from batchchat.job import Job
+    from batchchat.output import Published
+
+_MOST_ERRORS = 3
+_BLOCK = 8192
+
+
+def publish_job(job: Job, table: Table, session: Session, *, observer: Observer, check: Callable[[], None]) -> str:
+    """Write the table with its result columns; its path.
+
+    Raises:
+        StorageFull: it cannot be written; the checkpoint has everything.
+        Interrupted: a signal came; nothing was published.
+    """
+    total = table.dataset.count()
+
+    def progress(done: int) -> None:
+        check()
+        observer.publishing(done, total)
+
+    def about_to(published: Published) -> None:
+        session.journal.set_header(publishing=facts_of(published))
+
+    published = write_table(
+        table, session.journal, session.chain, job.output_path, progress=progress, about_to=about_to
+    )
+    session.journal.set_header(published=facts_of(published))
+    session.journal.complete(session.chain[0])
+    return published.path
+
+
+def write_table(
+    table: Table,
+    journal: Journal,
+    chain: Sequence[int],
+    path: str,
+    *,
+    progress: Callable[[int], None] | None = None,
+    about_to: Callable[[Published], None] | None = None,
+    stale: Mapping[int, frozenset[int]] | None = None,
+) -> Published:
+    """Join outcomes to rows and publish; `stale` names, by settings, rows whose outcome is not to be shown."""
+    names = [column.name for column in table.columns]
+
+    def results(start: int, size: int) -> Mapping[str, Sequence[Any]]:
+        columns = journal.results(chain, start, size, RESULTS, without=stale or {})
+        return dict(zip(names, columns.values(), strict=True))
+
+    return output.publish(table.dataset, path, table.columns, results, progress=progress, about_to=about_to)
+
+
+def facts_of(published: Published) -> dict[str, Any]:
+    """What tells later whether somebody changed the output."""
+    return {
+        "path": published.path,
+        "digest": published.digest,
+        "size": published.size,
+        "mtime_ns": published.mtime_ns,
+    }
+
+
+def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: JobStopped | None) -> Summary:
+    """What the job has come to."""
+    journal, chain = session.journal, session.chain
+    rows = table.dataset.count()
+    if rows is None:
+        rows = feed.seen
+    counts = journal.counts(chain, rows)
+    answers = _answers(session, feed.rows) if feed.rows is not None else []
+    if job.rows.trial:
+        failed_here = any(answer["error"] is not None for answer in answers)
+        status = 3 if failed_here else 0
+    else:
+        status = 3 if counts.failed else 0
+    return Summary(
+        rows=rows,
+        succeeded=counts.answered,
+        failed=counts.failed,
+        pending=max(0, rows - counts.answered - counts.failed),
+        prompt_tokens=counts.prompt_tokens,
+        completion_tokens=counts.completion_tokens,
+        checkpoint=str(journal.path),
+        reused=feed.reused,
+        stop_reason=None if reason is None else reason.stop_reason,
+        status=status if reason is None else status_of(reason),
+        message=None if reason is None else _how_to_go_on(job, journal, reason),
+        answers=answers,
+        errors=_frequent_errors(journal, chain, rows) if counts.failed and reason is None else [],
+    )
+
+
+def status_of(reason: JobStopped) -> int:
+    """The exit status of a job that was stopped."""
+    return 128 + reason.signal_number if isinstance(reason, Interrupted) else 1
+
+
+def _how_to_go_on(job: Job, journal: Journal, reason: JobStopped) -> str:
+    name = journal.path.name if not journal.path.is_absolute() else str(journal.path)
+    target = job.output_path if Path(job.output_path + ".batchchat") == Path(job.checkpoint_path) else name
+    if job.rows.trial:
+        return f"{reason}\nwhat was answered is kept in {journal.path}"
+    return (
+        f"{reason}\nwhat was answered is kept in {journal.path}; no output was published\n"
+        f"  batchchat resume {target}    goes on\n"
+        f"  batchchat export {target}    writes the table as it stands"
+    )
+
+
+def _answers(session: Session, rows: Sequence[int]) -> list[dict[str, Any]]:
+    found = []
+    for row in rows:
+        columns = session.journal.results(session.chain, row, 1, RESULTS)
+        found.append({"row": row, **{name: values[0] for name, values in columns.items()}})
+    return found
+
+
+def _frequent_errors(journal: Journal, chain: Sequence[int], rows: int) -> list[tuple[str, int]]:
+    seen: Counter[str] = Counter()
+    for start in range(1, rows + 1, _BLOCK):
+        columns = journal.results(chain, start, min(_BLOCK, rows - start + 1), ("error",))
+        seen.update(error for error in columns["error"] if error is not None)
+    return seen.most_common(_MOST_ERRORS)

@@ -1,0 +1,209 @@
+"""Looking at a job without sending anything: one request, the state, the table as it stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchchat import output, wire
+from batchchat.api.find import begun_chain, find_checkpoint, resume_job
+from batchchat.api.finish import write_table
+from batchchat.api.session import builder_of, check_published
+from batchchat.api.table import RESULTS, Table, make_builder, result_columns
+from batchchat.checkpoint import is_running, read_journal
+from batchchat.dataset import open_dataset
+from batchchat.errors import UsageError
+from batchchat.records import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchchat.checkpoint import Journal
+    from batchchat.dataset import Dataset
+    from batchchat.job import Job
+    from batchchat.output import Published
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownRequest:
+    """What a row would send. A key stands as the name of its variable."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How far a job is. Counts are of rows and tokens; times are Unix times; None: not known."""
+
+    rows: int | None
+    succeeded: int
+    failed: int
+    pending: int | None
+    prompt_tokens: int
+    completion_tokens: int
+    running: bool
+    model: str | None
+    input: str | None
+    output: str | None
+    published: bool
+    checkpoint: str
+    started: float | None
+    ended: float | None
+    stop_reason: str | None
+    runs: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, JSON-able."""
+        return asdict(self)
+
+
+def show_request(job: Job, row: int) -> ShownRequest:
+    """The request that a row would send.
+
+    Raises:
+        UsageError: there is no such row, or no model was named.
+        BadRow: the row makes no request.
+    """
+    if job.model is None:
+        raise UsageError(
+            "no model was named; name one with -m (run would ask the endpoint which it has, show sends nothing)"
+        )
+    dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding)
+    builder = make_builder(job, dataset, job.model)
+    if row < 1:
+        raise UsageError("--row: rows are counted from 1")
+    for batch in dataset.batches(builder.columns, start=row):
+        task = next(iter(builder.tasks(batch, [row])))
+        if task.request is None:
+            assert task.error is not None
+            raise UsageError(f"{dataset.where(row)}: {task.error}")
+        endpoint = Endpoint(base_url=job.endpoint.base_url)
+        body = json.loads(wire.for_endpoint(task.request, stream=job.stream, dialect=endpoint.dialect))
+        return ShownRequest(url=wire.address(endpoint), headers=_shown_headers(job), body=body)
+    raise UsageError(f"--row: there is no row {row} in {dataset.name}")
+
+
+def job_status(target: str) -> Status:
+    """How far a job is, by its checkpoint, also while it runs.
+
+    Raises:
+        UsageError: there is no such job.
+    """
+    path = find_checkpoint(target)
+    journal = read_journal(path)
+    try:
+        chain = begun_chain(journal)
+        runs = journal.runs()
+        last = runs[-1] if runs else {}
+        rows = last.get("rows")
+        said = journal.header("job") or {}
+        limit = said.get("job", {}).get("limit")
+        if rows is not None and limit is not None:
+            rows = min(rows, limit)
+        counts = journal.counts(chain, rows) if chain else None
+        done = 0 if counts is None else counts.answered + counts.failed
+        published = journal.header("published")
+        return Status(
+            rows=rows,
+            succeeded=0 if counts is None else counts.answered,
+            failed=0 if counts is None else counts.failed,
+            pending=None if rows is None else max(0, rows - done),
+            prompt_tokens=0 if counts is None else counts.prompt_tokens,
+            completion_tokens=0 if counts is None else counts.completion_tokens,
+            running=is_running(path),
+            model=said.get("request", {}).get("model"),
+            input=said.get("input"),
+            output=journal.header("output"),
+            published=published is not None,
+            checkpoint=str(path),
+            started=last.get("started"),
+            ended=last.get("ended"),
+            stop_reason=last.get("stop_reason"),
+            runs=len(runs),
+        )
+    finally:
+        journal.close()
+
+
+def export_job(target: str, other: str | None = None) -> Published:
+    """Write the table from the checkpoint as it stands now, finished or not.
+
+    Args:
+        target: the job.
+        other: path of the table; None: the job's own output.
+
+    Raises:
+        UsageError: there is no such job, or its own output was changed by somebody.
+    """
+    path = find_checkpoint(target)
+    job = resume_job(str(path), {}, need_key=False)
+    journal = read_journal(path)
+    try:
+        if other is None:
+            check_published(job, journal)
+        chain = begun_chain(journal)
+        dataset = open_dataset(
+            job.input, delimiter=job.text.delimiter, encoding=job.text.encoding, limit=job.rows.limit
+        )
+        dataset.check()
+        columns = result_columns(job)
+        destination = other or job.output_path
+        output.check_output(dataset, destination, columns)
+        stale = {number: _stale_rows(journal, number, dataset) for number in chain}
+        return write_table(Table(dataset=dataset, columns=columns), journal, chain, destination, stale=stale)
+    finally:
+        journal.close()
+
+
+def job_rows(
+    target: str, *, failed: bool = False, rows: Sequence[int] | None = None, count: int | None = None
+) -> list[dict[str, Any]]:
+    """Rows with their answers: number, the columns that the prompt reads, and the result columns."""
+    path = find_checkpoint(target)
+    job = resume_job(str(path), {}, need_key=False)
+    journal = read_journal(path)
+    try:
+        chain = begun_chain(journal)
+        dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding)
+        names = builder_of(journal.settings(chain[0]), dataset).columns if chain else dataset.columns
+        found: list[dict[str, Any]] = []
+        for batch in dataset.batches(names, start=min(rows) if rows else 1):
+            results = journal.results(chain, batch.start, batch.size, RESULTS)
+            for at in range(batch.size):
+                row = batch.start + at
+                if (rows is not None and row not in rows) or (failed and results["error"][at] is None):
+                    continue
+                inputs = {name: batch.columns[name][at] for name in names}
+                found.append({"row": row, **inputs, **{name: results[name][at] for name in RESULTS}})
+                if count is not None and len(found) >= count:
+                    return found
+        return found
+    finally:
+        journal.close()
+
+
+def _shown_headers(job: Job) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if job.endpoint.key is not None or job.endpoint.base_url_source == "default":
+        headers["Authorization"] = f"Bearer ${job.endpoint.api_key_env}"
+    return {**headers, **job.endpoint.headers_said}
+
+
+def _stale_rows(journal: Journal, settings: int, dataset: Dataset) -> frozenset[int]:
+    """Rows whose stored outcome is not of the request that they would send now: the table was edited since."""
+    builder = builder_of(journal.settings(settings), dataset)
+    last, stale = journal.last_row(settings), set()
+    for batch in dataset.batches(builder.columns):
+        if batch.start > last:
+            break
+        mark = journal.mark(settings, batch.start)
+        if mark is not None and mark.size == batch.size and mark.digest == builder.digest(batch):
+            continue
+        stored = journal.stored(settings, batch.start, batch.size)
+        tasks = builder.tasks(batch, sorted(stored))
+        stale.update(task.row for task in tasks if stored[task.row].key != task.key)
+    return frozenset(stale)

@@ -1,0 +1,145 @@
+"""What the checkpoint holds against what the table asks now, before anything is sent.
+
+A batch whose digest is unchanged needs no look at its rows. Of a changed one the stored rows are rendered, and those
+whose key differs are set aside, so that nothing is overwritten before it is claimed by the row that it moved to.
+Where most answers have lost their row, all claims are settled at once and what is still without one is counted: then
+the person is asked before the change is paid for. All of it is one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchchat.checkpoint import Mark
+from batchchat.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchchat.checkpoint import Journal
+    from batchchat.dataset import Dataset
+    from batchchat.prompt import RequestBuilder
+    from batchchat.records import Batch
+
+
+@dataclass(slots=True, kw_only=True)
+class Reconciled:
+    """What was found.
+
+    Attributes:
+        first_pending: the first row that may have no outcome.
+        loose: answers that lost their row.
+    """
+
+    first_pending: int = 1
+    loose: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    """Brings the outcomes of some settings in line with the table.
+
+    Args:
+        dataset: the table.
+        builder: makes the requests of these settings.
+        journal: the checkpoint.
+        settings: their number in it.
+        whole: False where the dataset ends at a limit: rows beyond it are not gone.
+        approved: pay for the changed rows without asking.
+        claim_now: settle every claim here: these settings send nothing themselves.
+        check: called now and then; may raise to give up.
+    """
+
+    dataset: Dataset
+    builder: RequestBuilder
+    journal: Journal
+    settings: int
+    whole: bool
+    approved: bool
+    claim_now: bool = False
+    check: Callable[[], None]
+
+    def run(self) -> Reconciled:
+        """Reconcile.
+
+        Raises:
+            UsageError: most rows that were answered have changed, and nobody approved.
+        """
+        found = Reconciled()
+        last = self.journal.last_row(self.settings)
+        if last == 0:
+            return found
+        answered = self.journal.counts_of(self.settings).answered
+        with self.journal.transaction():
+            seen = self._scan(found, last)
+            if self.whole and last > seen:
+                self._drop_beyond(found, seen)
+            if self.claim_now and self.journal.has_unclaimed(self.settings):
+                self._claim_all()
+            elif found.loose * 2 > answered:
+                self._refuse(found.loose - self._claim_all(), answered)
+        if found.loose:
+            found.first_pending = 1
+        return found
+
+    def _scan(self, found: Reconciled, last: int) -> int:
+        """Set aside what has lost its row, up to the last row with an outcome; how far the table was read."""
+        settled_so_far, seen = True, 0
+        for batch in self.dataset.batches(self.builder.columns):
+            self.check()
+            if settled_so_far:
+                found.first_pending = batch.start
+            if batch.start > last:
+                return last
+            seen = batch.start + batch.size - 1
+            mark = self.journal.mark(self.settings, batch.start)
+            digest = self.builder.digest(batch)
+            if mark is not None and mark.size == batch.size and mark.digest == digest:
+                done = mark.complete or self.journal.settled(self.settings, batch.start, batch.size) == batch.size
+            else:
+                done = self._compare(found, batch, digest)
+            settled_so_far = settled_so_far and done
+        if settled_so_far:
+            found.first_pending = seen + 1
+        return seen
+
+    def _compare(self, found: Reconciled, batch: Batch, digest: bytes) -> bool:
+        stored = self.journal.stored(self.settings, batch.start, batch.size)
+        if not stored:
+            return False
+        tasks = self.builder.tasks(batch, sorted(stored))
+        wrong = [task.row for task in tasks if stored[task.row].key != task.key]
+        self.journal.set_aside(self.settings, wrong)
+        found.loose += sum(1 for row in wrong if stored[row].state != "failed")
+        self.journal.note_mark(self.settings, batch.start, Mark(size=batch.size, digest=digest, complete=False))
+        return not wrong and len(stored) == batch.size
+
+    def _drop_beyond(self, found: Reconciled, seen: int) -> None:
+        """Set aside the outcomes of rows that the table no longer has."""
+        beyond = [row for row in self.journal.rows_with_outcomes(self.settings) if row > seen]
+        before = self.journal.counts_of(self.settings).answered
+        self.journal.set_aside(self.settings, beyond)
+        found.loose += before - self.journal.counts_of(self.settings).answered
+
+    def _claim_all(self) -> int:
+        """Give every row without an outcome one that is unclaimed and of its key; how many were answers."""
+        claimed = 0
+        for batch in self.dataset.batches(self.builder.columns):
+            self.check()
+            if not self.journal.has_unclaimed(self.settings):
+                break
+            stored = self.journal.stored(self.settings, batch.start, batch.size)
+            free = [row for row in range(batch.start, batch.start + batch.size) if row not in stored]
+            for task in self.builder.tasks(batch, free):
+                got = self.journal.claim(self.settings, task.key, task.row)
+                claimed += got is not None and got.state != "failed"
+        return claimed
+
+    def _refuse(self, unmatched: int, answered: int) -> None:
+        if unmatched * 2 > answered and not self.approved:
+            raise UsageError(
+                f"{unmatched} of the {answered} rows that were answered have changed in {self.dataset.name} and would "
+                "be paid for again; nothing was sent. --yes pays for the changed ones, --restart starts anew (the old "
+                "checkpoint is kept aside)"
+            )

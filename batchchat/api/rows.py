@@ -1,0 +1,43 @@
+"""Which rows a trial takes."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from batchchat.errors import UsageError
+
+if TYPE_CHECKING:
+    from batchchat.dataset import Dataset
+    from batchchat.job import Job
+
+
+def trial_rows(job: Job, dataset: Dataset) -> list[int]:
+    """Numbers of the rows of a trial, sorted.
+
+    Raises:
+        UsageError: a row that the table does not have.
+    """
+    count = _count(dataset)
+    asked = job.rows
+    last = count if asked.limit is None else min(count, asked.limit)
+    if asked.rows is not None:
+        rows = sorted({row for some in asked.rows for row in range(some.start, min(some.stop, last + 1))})
+        beyond = max(some.stop - 1 for some in asked.rows)
+        if beyond > last:
+            raise UsageError(f"--rows: there is no row {beyond}; {dataset.name} has {last} rows")
+    else:
+        rows = list(range(1, last + 1))
+    if asked.sample is not None and asked.sample < len(rows):
+        rows = sorted(random.Random(asked.seed_rows or 0).sample(rows, asked.sample))  # noqa: S311 - no secret
+    return rows
+
+
+def _count(dataset: Dataset) -> int:
+    known = dataset.count()
+    if known is not None:
+        return known
+    last = 0
+    for batch in dataset.batches(dataset.columns[:1]):
+        last = batch.start + batch.size - 1
+    return last

@@ -1,0 +1,265 @@
+"""A job from its first check to its published table: where the stations are put together.
+
+Nothing is sent before everything that can be checked was checked. Reading, rendering and publishing happen in one
+thread, commits in another, HTTP on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from batchchat import defaults
+from batchchat.api.feed import Feed
+from batchchat.api.finish import publish_job, summarize
+from batchchat.api.rows import trial_rows
+from batchchat.api.session import Session, check_existing_output, open_session, remember
+from batchchat.api.signals import Signals
+from batchchat.api.table import open_table
+from batchchat.client import Client
+from batchchat.engine import Engine
+from batchchat.errors import JobStopped, UsageError
+from batchchat.job import needs_approval
+from batchchat.limiter import Limiter
+from batchchat.records import Endpoint
+from batchchat.retry import RetryPolicy
+from batchchat.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batchchat.api.summary import Summary
+    from batchchat.api.table import Table
+    from batchchat.events import Observer
+    from batchchat.job import Job
+    from batchchat.records import Outcome, Task
+
+
+def execute(job: Job, *, observer: Observer) -> Summary:
+    """`run_job` on an event loop of its own: uvloop's where it is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(run_job(job, observer=observer))
+
+
+async def run_job(job: Job, *, observer: Observer) -> Summary:
+    """Run a job, or go on with it.
+
+    Args:
+        job: what is meant.
+        observer: is told what happens.
+
+    Returns:
+        What it came to, also where it was stopped.
+
+    Raises:
+        UsageError: something is wrong with what was asked; nothing was sent.
+        JobStopped: the checkpoint could not be opened, or a signal came before the first request.
+    """
+    begun = time.monotonic()
+    host = needs_approval(job)
+    if host is not None:
+        raise UsageError(
+            f"{job.source} would send {job.endpoint.api_key_env} to {host}, which only the job file names. If that "
+            f"is right, say --yes or --base-url {job.endpoint.base_url}"
+        )
+    with Signals() as signals:
+        async with contextlib.AsyncExitStack() as stack:
+            reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="batchchat-reader"))
+            loop = asyncio.get_running_loop()
+            table = await loop.run_in_executor(reader, open_table, job)
+            check_existing_output(job)
+            signals.check()
+            transport = await stack.enter_async_context(await _transport(job, stack))
+            model = job.model or await _only_model(transport, job)
+            signals.check()
+            session = await loop.run_in_executor(
+                reader, lambda: open_session(job, table, model=model, observer=observer, check=signals.check)
+            )
+            run = _Run(job=job, table=table, session=session, observer=observer, signals=signals, reader=reader)
+            try:
+                return await run.go(transport, model, begun)
+            finally:
+                await loop.run_in_executor(reader, session.journal.close)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One run, between the opened checkpoint and the summary."""
+
+    job: Job
+    table: Table
+    session: Session
+    observer: Observer
+    signals: Signals
+    reader: ThreadPoolExecutor
+    committer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "batchchat-committer"))
+
+    async def go(self, transport: Transport, model: str, begun: float) -> Summary:
+        """Send what is pending, publish what is whole."""
+        job, journal = self.job, self.session.journal
+        remember(journal, job, model)
+        number = journal.start_run(self.session.chain[0], {"rows": self.table.dataset.count()})
+        feed = await self._in_reader(self._feed)
+        await self._in_reader(self._tell_plan)
+        client = self._client(transport)
+        engine = self._engine(client, feed)
+        self.signals.listen(engine.stop, engine.abort)
+        with self.committer:
+            await self._drained(engine)
+        reason = engine.reason or self.signals.reason
+        output = None
+        if reason is None and not job.rows.trial:
+            try:
+                output = await self._in_reader(self._publish)
+            except JobStopped as stopped:
+                reason = stopped
+        summary = await self._in_reader(lambda: self._summary(feed, reason))
+        summary = replace(
+            summary,
+            output=output,
+            requests=client.requests,
+            retries=client.retries,
+            elapsed_s=time.monotonic() - begun,
+        )
+        facts = summary.as_dict()
+        journal.end_run(number, {"stop_reason": summary.stop_reason, **{n: facts[n] for n in _OF_THE_RUN}})
+        return summary
+
+    async def _in_reader(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.reader, work)
+
+    def _feed(self) -> Feed:
+        session, job = self.session, self.job
+        rows = trial_rows(job, self.table.dataset) if job.rows.trial else None
+        return Feed(
+            dataset=self.table.dataset,
+            builder=session.builder,
+            journal=session.journal,
+            lock=session.lock,
+            chain=session.chain,
+            retry=job.policy.retry,
+            start=session.start,
+            rows=rows,
+        )
+
+    def _tell_plan(self) -> None:
+        rows = self.table.dataset.count()
+        counts = self.session.journal.counts(self.session.chain, rows)
+        settled = counts.answered + (0 if "failed" in self.job.policy.retry else counts.failed)
+        pending = None if rows is None else max(0, rows - settled)
+        self.observer.planned(rows=rows, reused=settled, pending=pending)
+
+    def _client(self, transport: Transport) -> Client:
+        pool = self.job.pool
+        limiter = Limiter(
+            concurrency=pool.concurrency,
+            rpm=pool.rpm,
+            tpm=pool.tpm,
+            observer=self.observer,
+            max_retry_after=pool.max_retry_after,
+            max_outage=pool.max_outage,
+        )
+        policy = RetryPolicy(max_retries=pool.max_retries, sleep=lambda seconds: client.sleep(seconds))
+        client = Client(
+            send=transport.send,
+            limiter=limiter,
+            policy=policy,
+            observer=self.observer,
+            max_outage=pool.max_outage,
+        )
+        return client
+
+    def _engine(self, client: Client, feed: Feed) -> Engine:
+        session, loop = self.session, asyncio.get_running_loop()
+
+        def commit(outcomes: Sequence[Outcome]) -> None:
+            with session.lock:
+                session.journal.commit(session.chain[0], outcomes)
+
+        async def commit_in_thread(outcomes: Sequence[Outcome]) -> None:
+            await loop.run_in_executor(self.committer, commit, list(outcomes))
+
+        async def source() -> Sequence[Task] | None:
+            return await loop.run_in_executor(self.reader, feed.next)
+
+        answered = session.journal.counts_of(session.chain[0]).answered > 0
+        engine = Engine(
+            source=source, client=client, commit=commit_in_thread, observer=self.observer, answered=answered
+        )
+        client.on_change = engine.top_up
+        return engine
+
+    async def _drained(self, engine: Engine) -> None:
+        """Run the engine; once it is stopped, requests in flight have so many seconds to end."""
+        work = asyncio.ensure_future(engine.run())
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=1.0)
+                if engine.reason is not None:
+                    await asyncio.wait({work}, timeout=defaults.DRAIN_SECONDS)
+                    engine.abort()
+                    await asyncio.wait({work})
+        finally:
+            if not work.done():  # somebody cancelled this run from outside: what was answered is kept
+                engine.abort()
+                work.cancel()
+                await asyncio.wait({work})
+        await work
+
+    def _publish(self) -> str:
+        return publish_job(self.job, self.table, self.session, observer=self.observer, check=self.signals.check)
+
+    def _summary(self, feed: Feed, reason: JobStopped | None) -> Summary:
+        return summarize(self.job, self.table, self.session, feed=feed, reason=reason)
+
+
+async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
+    """The way to the endpoint; the embedded model is started first where it is asked for."""
+    endpoint = job.endpoint
+    base_url = endpoint.base_url
+    if job.embedded:
+        from batchchat.serve.local import LocalModel
+
+        model = LocalModel(job.embedded_path)
+        base_url = await asyncio.to_thread(stack.enter_context, model)
+    return Transport(
+        Endpoint(base_url=base_url, key=endpoint.key, headers=endpoint.headers),
+        connections=job.pool.concurrency or defaults.MAX_CONCURRENCY,
+        timeout=job.pool.timeout,
+        stream=job.stream,
+    )
+
+
+async def _only_model(transport: Transport, job: Job) -> str:
+    """The one model that the endpoint serves.
+
+    Raises:
+        UsageError: it serves several, or does not say.
+    """
+    url = job.endpoint.base_url
+    try:
+        models = await transport.models()
+    except Exception as error:  # whatever it is, the person has to name a model
+        raise UsageError(
+            f"no model was named, and {url} does not say which it has ({error}); name one with -m"
+        ) from error
+    if len(models) == 1:
+        return models[0]
+    some = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
+    raise UsageError(f"no model was named, and {url} has {len(models)}: {some or 'none'}; name one with -m")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+_OF_THE_RUN = ("reused", "requests", "retries", "elapsed_s", "succeeded", "failed", "pending")

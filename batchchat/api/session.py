@@ -1,0 +1,194 @@
+"""The checkpoint of a job, opened for a run: found, compared with what is asked now, and brought in line.
+
+Here stands what may not be sent: other settings than the job began with, most rows changed, an output that somebody
+edited. All of it is found before the first request.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchchat import output
+from batchchat.api.reconcile import Reconciler
+from batchchat.api.table import make_builder
+from batchchat.checkpoint import move_aside, open_journal
+from batchchat.errors import UsageError
+from batchchat.job import PromptSettings
+from batchchat.prompt import RequestBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchchat.api.table import Table
+    from batchchat.checkpoint import Journal
+    from batchchat.dataset import Dataset
+    from batchchat.events import Observer
+    from batchchat.job import Job
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A job's checkpoint while a run holds it.
+
+    Attributes:
+        journal: the checkpoint; lock: guards it, since the feeder and the committer share it.
+        chain: the settings of this run first, then those whose answers stand beside its own.
+        builder: makes this run's requests.
+        start: the first row that may be pending.
+    """
+
+    journal: Journal
+    chain: tuple[int, ...]
+    builder: RequestBuilder
+    start: int = 1
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def check_existing_output(job: Job) -> None:
+    """Refuse to write over what this job did not publish.
+
+    Raises:
+        UsageError: the output exists without a checkpoint.
+    """
+    path, checkpoint = job.output_path, job.checkpoint_path
+    if job.rows.trial or job.policy.overwrite or job.policy.restart:
+        return
+    if not Path(checkpoint).exists() and output.exists(path):
+        raise UsageError(
+            f"the output {path} exists, and there is no checkpoint of it at {checkpoint}; nothing was sent. "
+            "--overwrite replaces it, or name another output with -o"
+        )
+
+
+def open_session(job: Job, table: Table, *, model: str, observer: Observer, check: Callable[[], None]) -> Session:
+    """Open the checkpoint, compare, reconcile.
+
+    Raises:
+        UsageError: the settings changed, most rows changed, or the output was edited.
+        CheckpointBusy, CheckpointDamaged: as `open_journal`.
+    """
+    path = Path(job.checkpoint_path)
+    if job.policy.restart and path.exists():
+        observer.note(f"the old checkpoint is kept as {move_aside(path)}")
+    journal = open_journal(path)
+    try:
+        return _session(job, table, journal, model=model, observer=observer, check=check)
+    except BaseException:
+        journal.close()
+        raise
+
+
+def remember(journal: Journal, job: Job, model: str) -> None:
+    """Keep what a later `resume` needs; never a secret."""
+    said = dict(job.said)
+    said["request"] = {**said.get("request", {}), "model": model}
+    journal.set_header(job=said, output=job.output_path, input=job.input)
+
+
+def _session(
+    job: Job, table: Table, journal: Journal, *, model: str, observer: Observer, check: Callable[[], None]
+) -> Session:
+    builder = make_builder(job, table.dataset, model)
+    body = {**job.settings(), "model": model}
+    if job.rows.trial:
+        number = journal.find_settings(body) or journal.settings_id(body)
+        return Session(journal=journal, chain=(number,), builder=builder)
+    check_published(job, journal)
+    begun = journal.header("begun")
+    base = _check_settings(job, journal, begun, body, observer)
+    number = journal.settings_id(body, base=base)
+    chain = journal.chain(number)
+    start = _reconcile(job, table, journal, chain, builder, check)
+    journal.set_header(begun=number)
+    return Session(journal=journal, chain=chain, builder=builder, start=1 if job.policy.retry else start)
+
+
+def _reconcile(
+    job: Job,
+    table: Table,
+    journal: Journal,
+    chain: tuple[int, ...],
+    builder: RequestBuilder,
+    check: Callable[[], None],
+) -> int:
+    """Bring every settings of the chain in line; the first row that may be pending."""
+    start: int | None = None
+    for number in chain:
+        own = number == chain[0]
+        found = Reconciler(
+            dataset=table.dataset,
+            builder=builder if own else builder_of(journal.settings(number), table.dataset),
+            journal=journal,
+            settings=number,
+            whole=job.rows.limit is None,
+            approved=job.policy.yes,
+            claim_now=not own,
+            check=check,
+        ).run()
+        start = found.first_pending if start is None else start
+    return 1 if len(chain) > 1 or start is None else start
+
+
+def builder_of(body: dict[str, Any], dataset: Dataset) -> RequestBuilder:
+    """What made the requests of some settings that a checkpoint kept."""
+    kept = dict(body)
+    prompt = {name.partition(".")[2]: kept.pop(name) for name in list(kept) if name.startswith("prompt.")}
+    model = kept.pop("model")
+    return RequestBuilder(PromptSettings(**prompt), model=model, parameters=kept, columns=dataset.columns)
+
+
+def _check_settings(
+    job: Job, journal: Journal, begun: int | None, body: dict[str, Any], observer: Observer
+) -> int | None:
+    """The settings whose answers are kept beside this run's, None for a job that goes on as it began.
+
+    Raises:
+        UsageError: the settings are not those that the job began with.
+    """
+    if begun is None:
+        return None
+    old = journal.settings(begun)
+    if old == body:
+        return None
+    changes = _changes(old, body)
+    if journal.counts(journal.chain(begun), None).answered == 0:
+        observer.note(f"the settings changed, and no row was answered yet: {'; '.join(changes)}")
+        return None
+    if job.policy.keep_answered or job.policy.retry:
+        return begun
+    raise UsageError(
+        "the settings are not those that this job began with, and nothing was sent:\n  "
+        + "\n  ".join(changes)
+        + "\n--restart starts anew (the old checkpoint is kept aside), -o OTHER makes another job, --keep-answered "
+        "sends only the rows without an answer, --sample 5 tries the change on a few rows"
+    )
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs, one by one."""
+    lines = []
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            before, after = (repr(body[name]) if name in body else "not set" for body in (old, new))
+            lines.append(f"{name}: {before} -> {after}")
+    return lines
+
+
+def check_published(job: Job, journal: Journal) -> None:
+    """Refuse to write over an output that somebody changed.
+
+    Raises:
+        UsageError: its content is not what was published.
+    """
+    path = job.output_path
+    if job.policy.overwrite or job.policy.restart or not output.exists(path):
+        return
+    known = [fact for fact in (journal.header("published"), journal.header("publishing")) if fact]
+    ours = [fact for fact in known if Path(fact["path"]).name == Path(path).name]
+    if any(output.is_unchanged(path, digest=f["digest"], size=f["size"], mtime_ns=f["mtime_ns"]) for f in ours):
+        return
+    what = "was changed since it was published" if ours else "exists and was not published by this job"
+    raise UsageError(f"the output {path} {what}; nothing was sent. --overwrite replaces it, or name another with -o")
