@@ -65,12 +65,12 @@ ALSO_FOR = {
     "errors": {"records"},  # a refusal carries the reply that was paid for: named in annotations only
 }
 THIRD_PARTIES = {
-    "cli": {"typer", "rich"},
+    "cli": {"typer", "rich", "uvloop"},  # the loop is chosen where the program starts
     "cluster": {"ray"},
-    "api": {"uvloop"},  # which loop runs the job is a matter of composition
+    "api": {"uvloop"},
     "dataset": {"pandas", "pyarrow"},
     "output": {"pandas", "pyarrow"},
-    "prompt": {"jinja2"},
+    "prompt": {"jinja2", "orjson"},  # orjson: digests of a million rows' columns, and messages columns
     "retry": {"tenacity"},
     "transport": {"aiohttp"},
     "cost": {"genai_prices", "tiktoken", "bpe_openai"},
@@ -96,7 +96,7 @@ HEAVY = {
     "uvloop",
     "xllamacpp",
 }
-LAZY_ROOMS = {"__init__", "__main__", "cli", "api"}  # they may import rooms where they use them: start-up is theirs
+LAZY_ROOMS = {"__init__", "__main__", "cli", "api"}  # they may import anything where they use it: start-up is theirs
 PLATFORM_MODULES = {"fcntl", "msvcrt"}  # exist on one platform only
 
 MAY_PRINT = {"cli", "__main__", "serve"}  # serve: its first line on stdout is its base URL
@@ -344,7 +344,7 @@ def reasons(folder: Path) -> Iterator[str]:
     for file in files(folder):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             match = exception.search(line)
-            if match and len(match["why"].strip(" #-")) < 8:
+            if match and len(match["why"].strip(" #-")) < 3:
                 yield f"{place(folder, file, number)} switches a check off without saying why"
 
 
