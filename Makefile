@@ -12,7 +12,7 @@ KILLS ?= 500
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format pytest crash bench lock clean
+.PHONY: help demo test check format pytest crash peers bench lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,10 @@ pytest: $(VENV)/.test ## the tests alone; ARGS="-k retry" chooses
 	@$(BIN)/python -m pytest -q -m "not crash and not peer" $(ARGS)
 
 crash: $(VENV)/.test ## kill real processes, KILLS of them, and count what was lost
-	@BATCHCHAT_TEST_KILLS=$(KILLS) $(BIN)/python -m pytest -q -m crash --timeout 3600 $(ARGS)
+	@CRASH_KILLS=$(KILLS) $(BIN)/python -m pytest -q -m crash --timeout 3600 $(ARGS)
+
+peers: $(VENV)/.test ## talk to servers and clients of others
+	@$(BIN)/python -m pytest -q -m peer --timeout 300 $(ARGS)
 
 bench: $(VENV)/.test ## throughput beside a bare aiohttp loop, as a Markdown table
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
