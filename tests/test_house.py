@@ -219,11 +219,7 @@ def imports_at_top(package: Path) -> Iterator[str]:
             top = item.name.split(".")[0]
             if item.name == ".":
                 yield f"{place(package, file, item.line)} imports by a relative path"
-            elif (
-                item.in_function
-                and top not in HEAVY | PLATFORM_MODULES
-                and not (top == "batchchat" and room in LAZY_ROOMS)
-            ):
+            elif item.in_function and room not in LAZY_ROOMS and top not in HEAVY | PLATFORM_MODULES:
                 yield f"{place(package, file, item.line)} imports {item.name} inside a function"
 
 
