@@ -85,6 +85,12 @@ def beside(path: str, label: str) -> str:
     return f"{stem}.{label}{suffix}"
 
 
+class Digits(str):
+    """A number as the file has it, digit by digit."""
+
+    __slots__ = ()
+
+
 def without_surrogates(text: str) -> str:
     """The text with U+FFFD for each lone surrogate; a pair of them becomes the character that it stands for."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,96 @@
+r"""JSONL files: one JSON object a line, UTF-8 unless told otherwise.
+
+A line ends with `\n`; `\r` before it is white space. Blank lines are no rows; they stay where they are. The columns are
+the keys in the order in which they appear, in the first batch, and in all that was checked once it was; a key that a
+line lacks is null there. Of a doubled key the last one counts, as everywhere in Python.
+
+The standard library's json reads: it takes NaN, which others write, and can keep numbers as their digits.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+from batchchat.dataset.text import UTF8_BOM, Encoding, Unreadable
+from batchchat.dataset.textpart import Mark, TextPart
+from batchchat.errors import UsageError
+from batchchat.tables import Dialect, Digits, TextRows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from batchchat.dataset.textpart import Record
+    from batchchat.tables import Format
+
+
+class JsonlPart(TextPart):
+    """A JSONL file."""
+
+    def __init__(self, path: str, form: Format, encoding: Encoding) -> None:
+        super().__init__(path, form, encoding, newline="\n")
+        self.dialect = Dialect(delimiter="", codec=encoding.codec, outer=encoding.outer)
+        self._columns: dict[str, None] = {}
+        self._decode: Callable[[str], Any] | None = json.JSONDecoder().decode
+        self.header = self._read_bom()
+        self._marks = [Mark(row=1, offset=len(self.header), line=1)]
+        for rows in self.records(error=UsageError):
+            self._check_rows(rows)
+            break
+        if not self._columns:
+            raise UsageError(f"{path}: is empty; it has no rows, and so no columns.")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The keys that were seen, in the order in which they appeared."""
+        return tuple(self._columns)
+
+    def _read_bom(self) -> str:
+        try:
+            with self._open(0) as file:
+                return UTF8_BOM if self._encoding.codec == "utf-8" and file.read(3) == UTF8_BOM else ""
+        except Unreadable as error:
+            raise UsageError(f"{self.path}: {error}.") from error
+
+    def _column(self, rows: TextRows, name: str) -> list[Any]:
+        return [record.get(name) for record in rows.cells]
+
+    def _check_rows(self, rows: TextRows) -> None:
+        for record in rows.cells:
+            self._columns.update(dict.fromkeys(record))
+
+    def with_digits(self) -> JsonlPart:
+        """The same file, with each number as `Digits`, as it stands there."""
+        return self._decoding(json.JSONDecoder(parse_float=Digits, parse_int=Digits, parse_constant=Digits).decode)
+
+    def undecoded(self) -> JsonlPart:
+        """The same file, where nobody looks into the lines: five times as fast."""
+        return self._decoding(None)
+
+    def _decoding(self, decode: Callable[[str], Any] | None) -> JsonlPart:
+        other = copy.copy(self)
+        other._decode = decode  # noqa: SLF001 - it is one of us
+        return other
+
+    def _read(self, file: TextIO, line: int) -> Iterator[Record]:
+        for number, raw in enumerate(file, line + 1):
+            yield (raw, self._object(raw) if raw.strip() else None, number)
+
+    def _object(self, raw: str) -> dict[str, Any]:
+        if self._decode is None:
+            return {}
+        try:
+            found = self._decode(self.dialect.decode(raw))
+        except UnicodeDecodeError as error:
+            raise self._not_text(error) from error
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"the line is no JSON object: {error}") from error
+        if not isinstance(found, dict):
+            raise Unreadable(f"the line is no JSON object but {_kind(found)}: {raw.strip()[:40]}")
+        return found
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", str: "a string", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
