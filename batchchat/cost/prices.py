@@ -184,6 +184,7 @@ def price_for(
     told: str | Mapping[str, Any] | None = None,
     batch: bool = False,
     service_tier: str | None = None,
+    anywhere: bool = False,
     at: datetime | None = None,
 ) -> Price | None:
     """What a model costs at an endpoint, or None where that is not known.
@@ -194,6 +195,7 @@ def price_for(
         told: `input=USD,output=USD[,cached=USD]` per million tokens, or the same as a mapping; it is believed.
         batch: the price of the provider's batch endpoint.
         service_tier: of the request; a tier other than `default` and `auto` must be one with a published price.
+        anywhere: where the endpoint has no price for the model, take that of the model's maker (to compare models).
         at: the time of the request; default is now.
 
     Raises:
@@ -208,14 +210,14 @@ def price_for(
         return Price(model=model, provider="local", source=source, tiers=free, ceilings=free, batch=batch)
     if base_url is None or model.startswith("ft:") or ".ft-" in model:
         return None
-    return _published(model, base_url, batch=batch, service_tier=service_tier, at=at or datetime.now(UTC))
+    at = at or datetime.now(UTC)
+    found = _entry(model, base_url) or (_entry(model, None) if anywhere else None)
+    return None if found is None else _published(model, *found, batch=batch, service_tier=service_tier, at=at)
 
 
-def _published(model: str, base_url: str, *, batch: bool, service_tier: str | None, at: datetime) -> Price | None:
-    found = _entry(model, base_url)
-    if found is None:
-        return None
-    provider, info = found
+def _published(
+    model: str, provider: Provider, info: ModelInfo, *, batch: bool, service_tier: str | None, at: datetime
+) -> Price | None:
     asked = {"processing": "batch"} if batch else {}
     if service_tier not in _STANDARD_TIERS:
         asked["service_tier"] = str(service_tier)
@@ -245,7 +247,7 @@ def _published(model: str, base_url: str, *, batch: bool, service_tier: str | No
 
 
 @functools.lru_cache(maxsize=256)
-def _entry(model: str, base_url: str) -> tuple[Provider, ModelInfo] | None:
+def _entry(model: str, base_url: str | None) -> tuple[Provider, ModelInfo] | None:
     from genai_prices import data_snapshot
 
     try:
