@@ -1,0 +1,16 @@
+"""The command line: options in, one call of the api, a rendered result and an exit status out.
+
+This room alone prints and exits. stdout carries what was asked for, stderr everything else. Nothing heavy is imported
+before a command runs, so that `--help` is quick.
+
+    app.py        the commands, and the way from argv to an exit status
+    option.py     an option as data; commands take theirs from tables of them
+    options.py    the tables: what `run`, `estimate` and `show` share, and the rest
+    page.py       the text of `--help`
+    failure.py    an exception in words, and its exit status
+    stream.py     stdout and stderr
+    progress.py   what is shown while a job runs
+    ending.py     what is said when it ended
+    approval.py   the question before a key goes to a host that only a job file names
+    run.py, resume.py, show.py, status.py, export.py, serve.py   one file a command
+"""

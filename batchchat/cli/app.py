@@ -1,0 +1,92 @@
+"""The commands, and the way from argv to an exit status."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batchchat.cli import export, failure, resume, run, show, status, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_START = """\
+batchchat: a chat completion for every row of a table.
+
+Try a prompt on three rows of your own table, with the embedded model:
+  batchchat run reviews.csv --prompt "Positive or negative? {{ review }}" -m local --sample 3
+
+Send every row, at most 5 USD, 16 at once; run it again after a crash, and it goes on:
+  batchchat run reviews.csv --prompt "Positive or negative? {{ review }}" -m gpt-4o-mini --max-cost 5 -c 16
+
+Look at the request that row 1 would send, without sending it:
+  batchchat show reviews.csv --prompt "Positive or negative? {{ review }}" -m gpt-4o-mini --row 1
+
+The key is read from OPENAI_API_KEY; another endpoint is named with --base-url or OPENAI_BASE_URL.
+batchchat --help lists the commands, batchchat run --help the options."""
+
+app = typer.Typer(
+    name="batchchat",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version")] = False,
+) -> None:
+    """A chat completion for every row of a table: fast, cheap, and safe to leave alone overnight."""
+    if version:
+        stream.emit(f"batchchat {_version()}")
+    elif ctx.invoked_subcommand is None:
+        stream.emit(_START)
+
+
+for part in (run, resume, status, export, show):
+    part.register(app)
+
+
+def entry(words: Sequence[str] | None = None) -> int:
+    """Run the command line; its exit status."""
+    try:
+        returned: Any = app(args=None if words is None else list(words), prog_name="batchchat", standalone_mode=False)
+    except typer.Abort:
+        return failure.INTERRUPTED + failure.SIGINT
+    except Exception as error:
+        # Typer's own errors share no public class: those that can be worded and have a status are told apart by that.
+        wording = getattr(error, "format_message", None)
+        if wording is None:
+            raise
+        stream.tell(_usage(error, wording()))
+        return int(getattr(error, "exit_code", failure.USAGE))
+    return returned if isinstance(returned, int) else 0
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("batchchat")
+    except PackageNotFoundError:
+        return "(not installed: run from a checkout)"
+
+
+def _usage(error: Exception, message: str) -> str:
+    """An error of Typer in a line: what is wrong, what was meant, and where to look."""
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", None) or "batchchat"
+    wrong = getattr(error, "option_name", None)
+    known = [name for parameter in getattr(getattr(context, "command", None), "params", ()) for name in parameter.opts]
+    if isinstance(wrong, str) and wrong not in known:
+        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return f"{path}: there is no option {wrong}{meant} ({path} --help lists them)"
+    said = message.rstrip(".")
+    return f"{path}: {said[:1].lower()}{said[1:]} ({path} --help)"

@@ -1,0 +1,103 @@
+"""What is said when a command ended: a summary, a plan, a status, the answers of a trial."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from batchchat.cli import amount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from batchchat.api import Plan, Summary
+    from batchchat.errors import JobStopped
+    from batchchat.job import Job
+
+
+def of_the_stopped(job: Job, stopped: JobStopped) -> dict[str, Any]:
+    """The summary of a run that ended before it had one: the checkpoint could not be opened."""
+    from batchchat.api import Summary
+
+    nothing = Summary(rows=0, succeeded=0, failed=0, pending=0, prompt_tokens=0, completion_tokens=0)
+    unknown = dict.fromkeys(("rows", "succeeded", "failed", "pending", "prompt_tokens", "completion_tokens"))
+    return nothing.as_dict() | unknown | {"checkpoint": job.checkpoint_path, "stop_reason": stopped.stop_reason}
+
+
+def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
+    """The summary for people; with `quiet` only where something went wrong."""
+    if quiet and not summary.status:
+        return
+    rows = amount.counted(summary.rows, "row", "rows")
+    parts = [f"{rows}: {summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
+    parts += [f"{summary.pending:,} pending"] if summary.pending else []
+    where = f"{summary.output}: " if summary.output else ""
+    yield f"{where}{', '.join(parts)}"
+    yield ", ".join(_spent(summary))
+    for error, count in summary.errors:
+        yield f"  {amount.counted(count, 'row', 'rows')}: {error}"
+    if summary.failed and not summary.message and not job.rows.trial:
+        yield f"Send the failed rows again: batchchat resume {shlex.quote(job.output_path)} --retry-failed"
+    if summary.message:
+        yield summary.message
+
+
+def _spent(summary: Summary) -> Iterator[str]:
+    if summary.prompt_tokens or summary.completion_tokens:
+        yield f"{summary.prompt_tokens:,} tokens in, {summary.completion_tokens:,} out"
+    if summary.cost_usd is not None:
+        yield amount.money(summary.cost_usd)
+    requests = amount.counted(summary.requests, "request", "requests")
+    retries = amount.counted(summary.retries, "retry", "retries")
+    yield f"{requests} ({retries})" if summary.retries else requests
+    if summary.reused:
+        yield f"{amount.counted(summary.reused, 'row', 'rows')} answered before"
+    yield amount.duration(summary.elapsed_s)
+
+
+def answers(found: Sequence[Mapping[str, Any]]) -> str:
+    """The answers of a trial, as text."""
+    return "\n".join(line for answer in found for line in _answer(answer))
+
+
+def _answer(answer: Mapping[str, Any]) -> Iterator[str]:
+    yield f"row {answer.get('row')}"
+    for key in ("prompt", "completion", "before", "error"):
+        value = answer.get(key)
+        if value is not None:
+            texts = value if isinstance(value, list) else [str(value)]
+            for text in texts:
+                yield textwrap.indent(f"{key}: {text}", "  ").replace("\n", "\n    ")
+
+
+def plan(found: Plan, *, as_json: bool) -> str:
+    """What a job would do."""
+    import json
+
+    facts = found.as_dict()
+    return json.dumps(facts, ensure_ascii=False, indent=2, default=str) if as_json else _facts(facts)
+
+
+def status(facts: Mapping[str, Any]) -> str:
+    """How far a job is, a fact a line."""
+    return _facts(facts)
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    shown = {key.replace("_", " "): value for key, value in facts.items() if value is not None}
+    width = max(map(len, shown), default=0) + 2
+    lines = []
+    for key, value in shown.items():
+        if isinstance(value, dict):
+            lines.append(key)
+            lines += [f"  {name:<{width}}{_word(inner)}" for name, inner in value.items() if inner is not None]
+        else:
+            lines.append(f"{key:<{width + 2}}{_word(value)}")
+    return "\n".join(lines)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)

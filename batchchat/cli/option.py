@@ -1,0 +1,158 @@
+"""An option as data, and how a command takes a table of them.
+
+Typer reads a command's options from its signature. Commands here share some fifty options, so the signature is made of
+a table; the same table is what `--help` and the command page are written from. Only public names of Typer are used.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from batchchat.cli import failure, page
+from batchchat.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """A positional word of a command."""
+
+    name: str
+    help: str
+    optional: bool = False
+
+    @property
+    def metavar(self) -> str:
+        """As it stands in the usage line."""
+        word = self.name.upper()
+        return f"[{word}]" if self.optional else word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """An option of a command.
+
+    Attributes:
+        name: of the parameter; with dashes, the long option.
+        help: one sentence, without a full stop.
+        kind: str, int, float, bool (a flag), or list (a text, repeatable).
+        metavar: what stands for its value.
+        default: what holds where it is not given, for the help alone: the value stays None.
+        short: `-m`.
+        negative: a flag that may be switched off too, `--no-...`; None where it is not given.
+        group: heading of the help page.
+    """
+
+    name: str
+    help: str
+    kind: type = str
+    metavar: str = ""
+    default: object = None
+    short: str = ""
+    negative: bool = False
+    group: str = "Options"
+
+    @property
+    def long(self) -> str:
+        """The option as it is typed."""
+        return "--" + self.name.replace("_", "-")
+
+    def value(self, typed: Any) -> Any:
+        """What was typed, as a number where it has to be one.
+
+        Raises:
+            UsageError: it is none.
+        """
+        if typed is None or self.kind not in {int, float}:
+            return typed
+        try:
+            return self.kind(typed)
+        except ValueError:
+            what = "a whole number" if self.kind is int else "a number"
+            raise UsageError(f"{self.long} {typed!r}: must be {what}") from None
+
+    def parameter(self) -> inspect.Parameter:
+        """The option as Typer takes it."""
+        spelled = f"{self.long}/--no-{self.long[2:]}" if self.negative else self.long
+        names = [spelled, self.short] if self.short else [spelled]
+        # Numbers are taken as text, and read by `value`: one way to say what is wrong with one.
+        kinds: dict[type, Any] = {list: list[str] | None, bool: bool | None if self.negative else bool}
+        taken: Any = kinds.get(self.kind, str | None)
+        settings = typer.Option(*names, metavar=self.metavar or None, help=self.help, show_default=False)
+        plain_flag = self.kind is bool and not self.negative
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if plain_flag else None,
+            annotation=Annotated[taken, settings],
+        )
+
+
+DEBUG = Option(name="debug", help="Show the traceback of an error", kind=bool, group="Help")
+
+
+def command(
+    app: typer.Typer, name: str, *, arguments: Sequence[Argument] = (), options: Sequence[Option] = ()
+) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
+    """Make a command of a function; `--help` and `--debug` come by themselves.
+
+    The function gets every argument and option by name and returns its exit status (None is 0). What it raises becomes
+    a message and a status.
+    """
+
+    def register(function: Callable[..., int | None]) -> Callable[..., None]:
+        taken = [*options, DEBUG]
+        sheet = page.Page(name=name, text=inspect.getdoc(function) or "", arguments=arguments, options=taken)
+
+        @functools.wraps(function)
+        def invoke(*, debug: bool, **words: Any) -> None:
+            words.pop("help")
+            raise typer.Exit(failure.status_of(lambda: function(**_read(words)), debug=debug))
+
+        def _read(words: dict[str, Any]) -> dict[str, Any]:
+            return words | {option.name: option.value(words[option.name]) for option in options}
+
+        parameters = [_positional(argument) for argument in arguments]
+        parameters += [option.parameter() for option in taken]
+        parameters.append(_help(sheet))
+        # Typer asks inspect and typing: both are told what the table says.
+        cast(Any, invoke).__signature__ = inspect.Signature(parameters)
+        invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name, help=sheet.text, short_help=sheet.summary, add_help_option=False)(invoke)
+        PAGES[name] = sheet
+        return invoke
+
+    return register
+
+
+PAGES: dict[str, page.Page] = {}
+
+
+def _positional(argument: Argument) -> inspect.Parameter:
+    settings = typer.Argument(metavar=argument.metavar, help=argument.help, show_default=False)
+    taken: Any = str | None if argument.optional else str
+    return inspect.Parameter(
+        argument.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None if argument.optional else inspect.Parameter.empty,
+        annotation=Annotated[taken, settings],
+    )
+
+
+def _help(sheet: page.Page) -> inspect.Parameter:
+    def show(value: bool) -> None:
+        if value:
+            typer.echo(sheet.render())
+            raise typer.Exit
+
+    settings = typer.Option("--help", "-h", is_eager=True, callback=show, help=page.HELP_SENTENCE, show_default=False)
+    return inspect.Parameter(
+        "help", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, settings]
+    )

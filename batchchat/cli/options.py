@@ -1,0 +1,150 @@
+"""The tables of options. Their order is the order of the help page."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from batchchat import defaults
+from batchchat.cli.option import Argument, Option
+
+INPUT = Argument(
+    name="input", help="A table (.csv, .tsv, .parquet, .jsonl), a folder or glob of them, or a job file (.toml)"
+)
+JOB = Argument(name="job", help="An output, its input, its job file or its checkpoint")
+
+_prompt = partial(Option, group="Prompt")
+_request = partial(Option, group="Request")
+_endpoint = partial(Option, group="Endpoint")
+_pool = partial(Option, group="Pool")
+_rows = partial(Option, group="Rows")
+_job = partial(Option, group="Job")
+_text = partial(Option, group="Text files")
+
+PROMPT = (
+    _prompt(
+        name="prompt_column",
+        metavar="NAME",
+        default=defaults.PROMPT_COLUMN,
+        help="Column whose text is the user's message",
+    ),
+    _prompt(name="prompt", metavar="TEMPLATE", help="Jinja2 template of the user's message: {{ column }}"),
+    _prompt(name="prompt_file", metavar="PATH", help="File that holds the template"),
+    _prompt(name="system", metavar="TEMPLATE", help="Jinja2 template of the system message"),
+    _prompt(name="messages_column", metavar="NAME", help="Column with a list of role/content messages, or its JSON"),
+)
+REQUEST = (
+    _request(
+        name="model",
+        short="-m",
+        metavar="NAME",
+        help=f"Model to ask; {defaults.LOCAL_MODEL} (or {defaults.LOCAL_MODEL}:PATH.gguf) is the embedded one; "
+        "else BATCHCHAT_MODEL, else the only one that the endpoint serves",
+    ),
+    _request(name="temperature", kind=float, help="Randomness, from 0 to 2"),
+    _request(name="top_p", kind=float, help="Nucleus of the probability that is sampled from, from 0 to 1"),
+    _request(name="n", kind=int, help="Choices to ask for, from 1 to 128"),
+    _request(name="stream", kind=bool, negative=True, help="Take answers as event streams"),
+    _request(name="stop", kind=list, help="Text at which an answer ends; repeatable, at most 4"),
+    _request(name="max_tokens", kind=int, help="Longest answer in tokens"),
+    _request(name="max_completion_tokens", kind=int, help="Longest answer in tokens, reasoning included"),
+    _request(name="presence_penalty", kind=float, help="Against tokens that appeared at all, from -2 to 2"),
+    _request(name="frequency_penalty", kind=float, help="Against tokens by how often they appeared, from -2 to 2"),
+    _request(name="logit_bias", metavar="JSON", help="Token ids and their bias, from -100 to 100"),
+    _request(name="user", help="Your name for the person behind the requests"),
+    _request(name="seed", kind=int, help="For answers that can be repeated, where the server can"),
+    _request(name="response_format", metavar="JSON", help='As {"type": "json_object"}; @PATH reads it from a file'),
+    _request(name="extra_body", metavar="JSON", help="Any other fields of the request; @PATH reads them from a file"),
+)
+ENDPOINT = (
+    _endpoint(name="base_url", metavar="URL", help=f"Endpoint; else OPENAI_BASE_URL, else {defaults.BASE_URL}"),
+    _endpoint(name="api_key_env", metavar="NAME", default=defaults.API_KEY_ENV, help="Variable that holds the key"),
+    _endpoint(
+        name="header",
+        kind=list,
+        metavar="'NAME: VALUE'",
+        help="Header to send; ${VARIABLE} is taken from the environment; repeatable",
+    ),
+)
+POOL = (
+    _pool(
+        name="concurrency",
+        short="-c",
+        kind=int,
+        help=f"Most requests in flight; not given, it is learned, from {defaults.CONCURRENCY}",
+    ),
+    _pool(name="rpm", kind=float, metavar="N", help="Requests per minute"),
+    _pool(name="tpm", kind=float, metavar="N", help="Tokens per minute"),
+    _pool(
+        name="timeout",
+        kind=float,
+        metavar="SECONDS",
+        default=f"{defaults.TIMEOUT:g}",
+        help="For one answer; between chunks with --stream",
+    ),
+    _pool(name="max_retries", kind=int, default=defaults.MAX_RETRIES, help="How often a request is tried again"),
+    _pool(
+        name="max_outage",
+        kind=float,
+        metavar="SECONDS",
+        default=f"{defaults.MAX_OUTAGE:g}",
+        help="How long the endpoint may be away",
+    ),
+    _pool(
+        name="max_retry_after",
+        kind=float,
+        metavar="SECONDS",
+        default=f"{defaults.MAX_RETRY_AFTER:g}",
+        help="Longest wait that the endpoint may ask for",
+    ),
+)
+LIMIT = _rows(name="limit", kind=int, help="Only the first N rows; without it later, the job goes on")
+ROWS = (
+    LIMIT,
+    _rows(name="sample", kind=int, help="A trial of N rows drawn at random: shows their answers, writes no output"),
+    _rows(name="seed_rows", kind=int, metavar="S", help="Draw the same rows again, with --sample"),
+    _rows(name="rows", metavar="LIST", help="A trial of these rows, as 3,17-20"),
+)
+OUTPUT = _job(
+    name="output",
+    short="-o",
+    metavar="PATH",
+    default="INPUT.completions.csv for INPUT.csv",
+    help="Table with the answers; its suffix chooses the format",
+)
+MONEY = (
+    _job(name="max_cost", metavar="USD", help="Stop before more than this is spent"),
+    _job(name="price", metavar="PRICES", help="input=USD,output=USD per million tokens, for a model of unknown price"),
+)
+RETRY = (
+    _job(name="retry", metavar="KINDS", help="Send again what was failed, length or empty; several by commas"),
+    _job(name="retry_failed", kind=bool, help="The same as --retry failed"),
+)
+YES = _job(name="yes", kind=bool, help="Do not ask: pay for changed rows, approve the job file's host")
+TELLING = (
+    _job(name="json", kind=bool, help="Print the summary as JSON on stdout"),
+    _job(name="quiet", kind=bool, help="Say nothing where nothing went wrong"),
+)
+JOB_OPTIONS = (
+    OUTPUT,
+    _job(name="checkpoint", metavar="PATH", default="OUTPUT.batchchat", help="Where answers are kept"),
+    *MONEY,
+    *RETRY,
+    _job(name="keep_answered", kind=bool, help="Under changed settings, send only rows without an answer"),
+    _job(name="restart", kind=bool, help="Start anew; the old checkpoint is kept aside"),
+    _job(name="overwrite", kind=bool, help="Replace an output that this job did not write"),
+    _job(name="prefix", help="Text before the name of every result column"),
+    _job(name="dry_run", kind=bool, help="Say what would be sent, and stop"),
+    YES,
+    *TELLING,
+)
+TEXT = (
+    _text(name="delimiter", metavar="CHARACTER", help="What separates fields; else the header line tells"),
+    _text(name="encoding", metavar="NAME", help="Encoding of the text; else UTF-8"),
+)
+
+# `run`, `estimate` and `show` take these, and make the same job of them.
+SHARED = (*PROMPT, *REQUEST, *ENDPOINT, *POOL, *ROWS, *JOB_OPTIONS, *TEXT)
+# What may change on the way of a job.
+RESUMED = (*ENDPOINT, *POOL, LIMIT, *MONEY, *RETRY, YES, *TELLING)
+# What only the command line knows; the rest goes to the job as it is.
+NOT_OF_THE_JOB = frozenset({"json", "quiet"})

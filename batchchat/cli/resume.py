@@ -1,0 +1,28 @@
+"""`batchchat resume JOB`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchchat.cli import launch
+from batchchat.cli.option import command
+from batchchat.cli.options import JOB, RESUMED
+
+if TYPE_CHECKING:
+    import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "resume", arguments=[JOB], options=RESUMED)(resume)
+
+
+def resume(*, job: str, json: bool, quiet: bool, **options: Any) -> int:
+    """Go on with a job by its checkpoint alone: no settings to type again.
+
+    Keys come from the environment. Pool, endpoint, budget and limit may be said anew.
+    """
+    from batchchat.api import resume_job
+    from batchchat.cli.approval import approve
+
+    return launch.launch(approve(resume_job(job, options)), as_json=json, quiet=quiet)

@@ -1,0 +1,55 @@
+"""stdout for what was asked for, stderr for people. A reader that went away (`| head`) is no error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+
+def emit(text: str) -> None:
+    """A line, or several, on stdout."""
+    _write(sys.stdout, text)
+
+
+def emit_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    emit(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def tell(text: str) -> None:
+    """A line, or several, for people, on stderr."""
+    _write(sys.stderr, text)
+
+
+def at_terminal() -> bool:
+    """Whether somebody is there to be asked."""
+    return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+
+def _is_terminal(file: TextIO | None) -> bool:
+    return file is not None and not file.closed and file.isatty()
+
+
+def _write(file: TextIO | None, text: str) -> None:
+    if file is None:  # pythonw, or a closed descriptor at the start
+        return
+    try:
+        try:
+            file.write(text + "\n")
+        except UnicodeEncodeError:
+            plain = text.encode(file.encoding or "ascii", "replace").decode(file.encoding or "ascii")
+            file.write(plain + "\n")
+        file.flush()
+    except BrokenPipeError:
+        _silence(file)
+
+
+def _silence(file: TextIO) -> None:
+    """Nobody reads any more: what is still buffered must not fail at the end of the process."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())
+        os.close(nowhere)
