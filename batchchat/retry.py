@@ -23,6 +23,7 @@ from tenacity import AsyncRetrying, retry_if_exception
 
 from batchchat import defaults
 from batchchat.errors import RateLimited, RequestError, Retryable, UnreadableReply, WaitTooLong
+from batchchat.wire import NO_CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Kind = Literal["again", "pace", "row", "stop"]
 
-NO_CHOICES = "no_choices"  # the code of an answer that was whole, but had no choices
 NO_CHOICES_RETRIES = 1
 _JITTER = 0.25
 _LONGEST_EXPONENT = 32

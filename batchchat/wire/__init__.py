@@ -8,15 +8,16 @@ Pure functions and one incremental decoder; nothing here opens a connection, wai
 from __future__ import annotations
 
 from batchchat.wire.address import address, check_url, is_loopback, origin
-from batchchat.wire.body import encode, for_endpoint, make_request, request_key
+from batchchat.wire.body import RequestShape, encode, for_endpoint, make_request, request_key
 from batchchat.wire.errors import error_from
 from batchchat.wire.headers import rate_limits, request_id, retry_after
-from batchchat.wire.reply import NO_CHOICES, parse_reply
+from batchchat.wire.reply import NO_CHOICES, parse_models, parse_reply
 from batchchat.wire.stream import EventStream
 
 __all__ = [
     "NO_CHOICES",
     "EventStream",
+    "RequestShape",
     "address",
     "check_url",
     "encode",
@@ -25,6 +26,7 @@ __all__ = [
     "is_loopback",
     "make_request",
     "origin",
+    "parse_models",
     "parse_reply",
     "rate_limits",
     "request_id",

@@ -79,6 +79,40 @@ def make_request(fields: Mapping[str, Any]) -> ChatRequest:
     )
 
 
+class RequestShape:
+    """The requests of one job: all that does not change from row to row is encoded once.
+
+    Args:
+        model: the model's name.
+        parameters: every other field that is set, without `messages` and `stream`.
+
+    Raises:
+        BadRow: a field cannot be said in JSON.
+    """
+
+    __slots__ = ("_choices", "_end", "_limit", "_start")
+
+    def __init__(self, *, model: str, parameters: Mapping[str, Any]) -> None:
+        self._start = b"".join((b'{"model":', dump(model), b',"messages":'))
+        rest = encode({name: value for name, value in parameters.items() if name not in _FIRST})
+        self._end = b"}" if rest == b"{}" else b"," + rest[1:]
+        fixed = make_request({**parameters, "model": model})
+        self._choices = fixed.choices
+        self._limit = fixed.completion_limit
+
+    def request(self, messages: list[dict[str, Any]]) -> ChatRequest:
+        """The request with these messages: the same as `make_request` of all fields.
+
+        Raises:
+            BadRow: the messages cannot be said in JSON.
+        """
+        try:
+            body = b"".join((self._start, dump(messages), self._end))
+        except ValueError as error:
+            raise BadRow(f"'messages' makes no request: {error}") from None
+        return ChatRequest(body=body, key=request_key(body), choices=self._choices, completion_limit=self._limit)
+
+
 def _count(value: Any) -> int | None:
     try:
         return index(value)

@@ -213,3 +213,20 @@ def _tokens(value: Any) -> int | None:
 
 def _string(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def parse_models(body: bytes) -> list[str]:
+    """The names in the answer of `/models`, in its order.
+
+    Raises:
+        UnreadableReply: it is no list of models.
+    """
+    try:
+        listed = load(body)
+    except ValueError:
+        listed = None
+    data = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
+    if not isinstance(data, list):
+        raise UnreadableReply("the endpoint's list of models cannot be read", status=200)
+    names = (item.get("id") or item.get("name") if isinstance(item, dict) else item for item in data)
+    return [name for name in names if isinstance(name, str)]

@@ -92,7 +92,7 @@ class EventStream:
         envelope = Envelope(
             headers=self._envelope.headers, latency=latency, first_token=first_token, hide=self._envelope.hide
         )
-        if not self._is_whole():
+        if not self.is_whole():
             raise unreadable("the stream was cut before the end of the answer", envelope)
         if not self._choices:
             raise unreadable("the stream has no choices", envelope, code=NO_CHOICES)
@@ -104,7 +104,8 @@ class EventStream:
         texts = {name: "".join(pieces) for name, pieces in self._texts[index].items()}
         return {**choice, "message": {**choice["message"], **texts}}
 
-    def _is_whole(self) -> bool:
+    def is_whole(self) -> bool:
+        """Whether nothing of the answer is missing, though the stream may go on."""
         ended = sum(choice["finish_reason"] is not None for choice in self._choices.values())
         return self.done or (ended == len(self._choices) and ended >= self._expected)
 
