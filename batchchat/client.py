@@ -71,7 +71,7 @@ class Client:
     Args:
         send: one HTTP attempt.
         limiter: slots, rates, freezes, and the breaker.
-        policy: when an attempt is made again.
+        policy: makes the policy by which an attempt is made again, given the way to sleep.
         observer: is told of retries.
         max_outage: seconds for which a row may be refused by the rate limit while others succeed.
         purse: the budget, None where there is none.
@@ -83,7 +83,7 @@ class Client:
         *,
         send: Callable[[ChatRequest], Awaitable[Completion]],
         limiter: Limiter,
-        policy: RetryPolicy,
+        policy: Callable[[Callable[[float], Awaitable[None]]], RetryPolicy],
         observer: Observer,
         max_outage: float,
         purse: Purse | None = None,
@@ -91,7 +91,7 @@ class Client:
     ) -> None:
         self._send = send
         self._limiter = limiter
-        self._policy = policy
+        self._policy = policy(self.sleep)
         self._observer = observer
         self._max_outage = max_outage
         self._purse = purse
@@ -108,7 +108,7 @@ class Client:
 
     @property
     def workers(self) -> int:
-        """Slots, and the retries that sleep meanwhile (bounded, so that a storm of failures does not load the table)."""
+        """Slots, and the retries that sleep meanwhile: bounded, so that a storm of failures does not load the table."""
         slots = self._limiter.concurrency
         return slots + min(self._sleeping, max(_SLEEPERS_AT_LEAST, _SLEEPERS_PER_SLOT * slots))
 
@@ -123,7 +123,8 @@ class Client:
         if request is None:
             return Outcome(row=task.row, key=task.key, error=task.error or BadRow("no request"), at=time.time())
         tally = _Tally()
-        completion, error = None, None
+        completion: Completion | None = None
+        error: RequestError | None = None
         try:
             completion = await self._settle(request, tally)
         except ContentRefused as refused:
@@ -157,7 +158,7 @@ class Client:
     async def _settle(self, request: ChatRequest, tally: _Tally) -> Completion:
         """The answer, after as many attempts as it takes; an endpoint that is down is waited for."""
 
-        def on_retry(error: Retryable, attempt: int, delay: float) -> None:
+        def on_retry(error: RequestError, *, attempt: int, delay: float) -> None:
             self.retries += 1
             self._observer.retrying(error, attempt=attempt, delay=delay)
 
@@ -193,7 +194,7 @@ class Client:
         purse = self._purse
         reserved = None if purse is None else await self._held(purse.reserve(request))
         completion: Completion | None = None
-        billed = False
+        billed, before = False, tally.sent
         try:
             completion = await self._send_one(request, tally, front=front)
         except ContentRefused as error:
@@ -205,7 +206,7 @@ class Client:
                 tally.paid_for_nothing += 1
             raise
         except asyncio.CancelledError:
-            billed = True
+            billed = tally.sent > before
             raise
         finally:
             if purse is not None and reserved is not None:

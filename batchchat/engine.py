@@ -204,7 +204,7 @@ class Engine:
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        if self._ready:
+        if self._ready and not worker.cancelled() and worker.exception() is None:
             self.top_up()
 
     async def _feed(self) -> None:
@@ -307,11 +307,12 @@ class Engine:
             size += _size(outcome)
             if size >= defaults.COMMIT_BYTES:
                 break
-        group = self._settled[:count]
-        await _to_its_end(self._commit(group))
+        cancelled = await _to_its_end(self._commit(self._settled[:count]))
         del self._settled[:count]
         self._settled_bytes -= size
         self._observer.committed(count)
+        if cancelled is not None:
+            raise cancelled
         if len(self._settled) < defaults.COMMIT_ROWS:
             self._caught_up.set()
 
@@ -326,8 +327,8 @@ class Engine:
                 return
 
 
-async def _to_its_end(commit: Awaitable[None]) -> None:
-    """Await a commit that a cancellation must not leave half known: it ends first, then the cancellation goes on."""
+async def _to_its_end(commit: Awaitable[None]) -> asyncio.CancelledError | None:
+    """Await a commit that a cancellation must not leave half known: the cancellation is given back, not raised."""
     work = asyncio.ensure_future(commit)
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
@@ -340,8 +341,7 @@ async def _to_its_end(commit: Awaitable[None]) -> None:
         except Exception:  # it is raised below
             break
     work.result()
-    if cancelled is not None:
-        raise cancelled
+    return cancelled
 
 
 def _size(outcome: Outcome) -> int:

@@ -98,7 +98,7 @@ class RequestBuilder:
         self._messages_column = prompt.messages_column
         read: set[str] = set()
         if prompt.system is not None:
-            self._system = Template(prompt.system, name="--system", columns=columns)
+            self._system = Template(prompt.system, name=prompt.system_name, columns=columns)
             read.update(self._system.columns)
         if prompt.messages_column is not None:
             read.add(_existing(prompt.messages_column, columns, "--messages-column"))
@@ -204,7 +204,7 @@ def _read_message(message: Any, column: str) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise BadRow(f"column '{column}' holds a message without a role; it takes a list of {{role, content}} objects")
     # Parquet gives every field of a struct in every row: a null there means that the message has no such field.
-    message = _without_nulls(message)
+    message = {name: _without_nulls(part) for name, part in message.items() if part is not None}
     if "content" not in message and not any(name in message for name in ("tool_calls", "function_call", "refusal")):
         raise BadRow(f"column '{column}' holds a message of role '{message['role']}' without content")
     return message
@@ -222,17 +222,20 @@ def _subscripts_of_row(tree: nodes.Template) -> tuple[set[str], bool]:
     """Names that stand in `row['name']` or `row.name`, and whether `row` is used in any other way."""
     named: set[str] = set()
     plain = 0
-    for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
-        if not (isinstance(node.node, nodes.Name) and node.node.name == _ROW):
-            continue
-        if isinstance(node, nodes.Getattr) and node.attr not in _DICT_METHODS:
-            named.add(node.attr)
+    for attribute in tree.find_all(nodes.Getattr):
+        if _is_row(attribute.node) and attribute.attr not in _DICT_METHODS:
+            named.add(attribute.attr)
             plain += 1
-        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            named.add(node.arg.value)
+    for item in tree.find_all(nodes.Getitem):
+        if _is_row(item.node) and isinstance(item.arg, nodes.Const) and isinstance(item.arg.value, str):
+            named.add(item.arg.value)
             plain += 1
     uses = sum(1 for node in tree.find_all(nodes.Name) if node.name == _ROW)
     return named, uses > plain
+
+
+def _is_row(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == _ROW
 
 
 def _nothing_for_null(value: Any) -> Any:

@@ -163,15 +163,15 @@ class _Run:
             max_retry_after=pool.max_retry_after,
             max_outage=pool.max_outage,
         )
-        policy = RetryPolicy(max_retries=pool.max_retries, sleep=lambda seconds: client.sleep(seconds))
-        client = Client(
+        return Client(
             send=transport.send,
             limiter=limiter,
-            policy=policy,
+            policy=lambda sleep: RetryPolicy(
+                max_retries=pool.max_retries, max_retry_after=pool.max_retry_after, sleep=sleep
+            ),
             observer=self.observer,
             max_outage=pool.max_outage,
         )
-        return client
 
     def _engine(self, client: Client, feed: Feed) -> Engine:
         session, loop = self.session, asyncio.get_running_loop()

@@ -159,7 +159,8 @@ class Journal:
 
         Args:
             chain: numbers of settings.
-            start: the first row; size: how many.
+            start: the first row.
+            size: how many rows.
             names: of the columns.
             without: by settings, rows whose outcomes are left out.
         """
@@ -202,8 +203,8 @@ class Journal:
         row = self._db.one(
             f"WITH all_of AS MATERIALIZED ({parts}), best AS "
             "(SELECT row, min((1 - answered) * 1000 + nth), answered, p, c FROM all_of GROUP BY row) "
-            "SELECT coalesce(sum(answered), 0), coalesce(sum(1 - answered), 0), coalesce(sum(p), 0), coalesce(sum(c), 0) "
-            "FROM best"
+            "SELECT coalesce(sum(answered), 0), coalesce(sum(1 - answered), 0), "
+            "coalesce(sum(p), 0), coalesce(sum(c), 0) FROM best"
         )
         assert row is not None
         return Counts(**dict(zip(_COUNTED, row, strict=True)))

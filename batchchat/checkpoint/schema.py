@@ -91,8 +91,9 @@ TABLES = (
         checksum INTEGER NOT NULL) STRICT""",
     f"""CREATE VIEW results AS SELECT
         id >> {SETTINGS_SHIFT} AS settings, id & {ROW_MASK} AS row, answered, completion, finish_reason,
-        prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens, cache_write_tokens, error ->> 'text' AS error,
-        model, request_id, attempts, paid_for_nothing, latency, first_token, datetime(at, 'unixepoch') AS at
+        prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens, cache_write_tokens,
+        error ->> 'text' AS error, model, request_id, attempts, paid_for_nothing, latency, first_token,
+        datetime(at, 'unixepoch') AS at
         FROM outcomes WHERE (id & {UNCLAIMED}) = 0""",
 )
 
