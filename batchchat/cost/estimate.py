@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 Amount = TypeVar("Amount", int, Decimal)
 
-# How far a count by bytes may be off in total, where nothing has corrected it (tokens.py says where this is from).
-_UNCALIBRATED = 0.25
 _MICRO_DOLLAR = Decimal("0.000001")
 
 
@@ -37,7 +35,7 @@ class Observed:
 
     counted: int
     usage: Usage
-    latency: float
+    latency: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,7 @@ def estimate(
     lengths = _lengths(rows, plan, observed, notes)
     tokens = corrected.tokens
     prompt_tokens = Range(
-        low=round(tokens * (1 - prompt_error)), expected=tokens, high=round(tokens * (1 + prompt_error))
+        low=round(tokens * max(1 - prompt_error, 0)), expected=tokens, high=round(tokens * (1 + prompt_error))
     )
     completion_tokens = Range(
         low=_times(lengths.low, rows), expected=_times(lengths.expected, rows), high=_times(lengths.high, rows)
@@ -173,7 +171,7 @@ def _correct(
         notes.append(f"prompts counted in {prompts.rows:,} rows of {prompts.total_rows:,}, within {error:.1%}")
     pairs = [(o.counted, o.usage.prompt_tokens) for o in observed if o.usage.prompt_tokens is not None]
     if not pairs:
-        return prompts, math.hypot(error, 0.0 if counter.exact else _UNCALIBRATED)
+        return prompts, math.hypot(error, counter.error)
     if all(counted == billed for counted, billed in pairs):
         notes.append(f"prompt tokens agree with what was billed for {len(pairs)} rows")
         return prompts, error
@@ -211,7 +209,7 @@ def _costs(
         return unknown, unknown
     full, per_token = prompts.priced(price)
     expected = full * _discount(price, observed)
-    low, high = expected * Decimal(repr(1 - error)), full * Decimal(repr(1 + error))
+    low, high = expected * Decimal(repr(max(1 - error, 0.0))), full * Decimal(repr(1 + error))
     return (
         Range(low=_money(low), expected=_money(expected), high=_money(high)),
         Range(
@@ -238,7 +236,7 @@ def _discount(price: Price, observed: Sequence[Observed]) -> Decimal:
 def _duration(
     rows: int, prompts: Range[int], completions: Range[int], plan: Plan, observed: Sequence[Observed]
 ) -> tuple[Range[float], str | None]:
-    latencies = [one.latency for one in observed]
+    latencies = [one.latency for one in observed if one.latency is not None]
     latency: Range[float] = Range(low=None, expected=None, high=None)
     if latencies:
         latency = mean_range(latencies, rest=rows or None)
@@ -275,7 +273,7 @@ def _compared(
 
 def _lengths_only(observed: Sequence[Observed]) -> list[Observed]:
     """What one model was billed for prompts says nothing of another's tokenizer and cache; nor does its latency."""
-    return [replace(one, usage=Usage(completion_tokens=one.usage.completion_tokens)) for one in observed]
+    return [replace(one, usage=Usage(completion_tokens=one.usage.completion_tokens), latency=None) for one in observed]
 
 
 def _times(value: float | None, rows: int) -> int | None:

@@ -56,6 +56,8 @@ _TOKENIZERS = (
 # The models whose overhead of a chat is documented; the others' (reasoning models, open weights) is taken for the same.
 _DOCUMENTED = re.compile(r"(gpt-4o|chatgpt-4o|gpt-4\.1|gpt-4\.5|gpt-4|gpt-3\.5|gpt-35)(?![a-z0-9.])")
 _REMEMBERED = 256
+# How far a total may be off: by bytes for an unknown tokenizer, and where only the overhead of messages is unknown.
+_ERROR_OF_ESTIMATE, _ERROR_OF_OVERHEAD = 0.25, 0.05
 
 # Tokens per word, lower-case letter, upper-case letter, digit, punctuation mark and line break ...
 _Weights = tuple[float, float, float, float, float, float]
@@ -98,17 +100,22 @@ class TokenCounter:
 
     Attributes:
         name: the tokenizer, or that there is none.
-        exact: whether counts are those that the endpoint will bill (text messages without tools).
+        error: how far a total may be off, relative: 0, or what was measured (see above).
         note: for people, what the counts are worth.
     """
 
-    def __init__(self, count: Callable[[str], int], *, name: str, exact: bool, note: str) -> None:
+    def __init__(self, count: Callable[[str], int], *, name: str, error: float, note: str) -> None:
         self.name = name
-        self.exact = exact
+        self.error = error
         self.note = note
         self._count = count
         # Roles, system prompts and examples come again with every row.
         self._remembered = functools.lru_cache(maxsize=_REMEMBERED)(self.count_text)
+
+    @property
+    def exact(self) -> bool:
+        """Whether counts are those that the endpoint will bill (for messages of text, without tools)."""
+        return not self.error
 
     def count_text(self, text: str) -> int:
         """Tokens of a text. Lone surrogates count as U+FFFD, as which they are sent."""
@@ -175,15 +182,15 @@ def counter(model: str) -> TokenCounter:
     tokenizer = tokenizer_of(model)
     if tokenizer is None:
         note = "estimated from the text's bytes, since this model's tokenizer is not known"
-        return TokenCounter(_estimator(_O200K), name="estimate", exact=False, note=note)
+        return TokenCounter(_estimator(_O200K), name="estimate", error=_ERROR_OF_ESTIMATE, note=note)
     count = _exact(tokenizer)
     if count is None:
         note = f'estimated from the text\'s bytes; pip install "batchchat[tokens]" brings {tokenizer}'
-        return TokenCounter(_estimator(tokenizer), name=f"estimate of {tokenizer}", exact=False, note=note)
+        return TokenCounter(_estimator(tokenizer), name=f"estimate of {tokenizer}", error=_ERROR_OF_ESTIMATE, note=note)
     if _DOCUMENTED.match(name) is None:
         note = f"text counted with {tokenizer}; a few tokens of each message are not documented for this model"
-        return TokenCounter(count, name=tokenizer, exact=False, note=note)
-    return TokenCounter(count, name=tokenizer, exact=True, note=f"counted with {tokenizer}")
+        return TokenCounter(count, name=tokenizer, error=_ERROR_OF_OVERHEAD, note=note)
+    return TokenCounter(count, name=tokenizer, error=0.0, note=f"counted with {tokenizer}")
 
 
 def tokenizer_of(model: str) -> str | None:
