@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from batchchat.api.find import find_checkpoint, resume_job
 from batchchat.api.inspect import ShownRequest, Status, export_job, job_rows, job_status, show_request
+from batchchat.api.plan import Plan, plan_job
 from batchchat.api.run import execute, run_job
 from batchchat.api.summary import Summary
 
 __all__ = [
+    "Plan",
     "ShownRequest",
     "Status",
     "Summary",
@@ -29,6 +31,7 @@ __all__ = [
     "find_checkpoint",
     "job_rows",
     "job_status",
+    "plan_job",
     "resume_job",
     "run_job",
     "show_request",

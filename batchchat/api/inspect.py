@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output, wire
+from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
-from batchchat.api.session import builder_of, check_published
+from batchchat.api.session import check_published
 from batchchat.api.table import RESULTS, Table, make_builder, result_columns
 from batchchat.checkpoint import is_running, read_journal
 from batchchat.dataset import open_dataset
@@ -19,8 +20,6 @@ from batchchat.records import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batchchat.checkpoint import Journal
-    from batchchat.dataset import Dataset
     from batchchat.job import Job
     from batchchat.output import Published
 
@@ -152,7 +151,7 @@ def export_job(target: str, other: str | None = None) -> Published:
         columns = result_columns(job)
         destination = other or job.output_path
         output.check_output(dataset, destination, columns)
-        stale = {number: _stale_rows(journal, number, dataset) for number in chain}
+        stale = {number: stale_rows(journal, number, dataset) for number in chain}
         return write_table(Table(dataset=dataset, columns=columns), journal, chain, destination, stale=stale)
     finally:
         journal.close()
@@ -190,19 +189,3 @@ def _shown_headers(job: Job) -> dict[str, str]:
     if job.endpoint.key is not None or job.endpoint.base_url_source == "default":
         headers["Authorization"] = f"Bearer ${job.endpoint.api_key_env}"
     return {**headers, **job.endpoint.headers_said}
-
-
-def _stale_rows(journal: Journal, settings: int, dataset: Dataset) -> frozenset[int]:
-    """Rows whose stored outcome is not of the request that they would send now: the table was edited since."""
-    builder = builder_of(journal.settings(settings), dataset)
-    last, stale = journal.last_row(settings), set()
-    for batch in dataset.batches(builder.columns):
-        if batch.start > last:
-            break
-        mark = journal.mark(settings, batch.start)
-        if mark is not None and mark.size == batch.size and mark.digest == builder.digest(batch):
-            continue
-        stored = journal.stored(settings, batch.start, batch.size)
-        tasks = builder.tasks(batch, sorted(stored))
-        stale.update(task.row for task in tasks if stored[task.row].key != task.key)
-    return frozenset(stale)

@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output
+from batchchat.api.compare import builder_of
 from batchchat.api.reconcile import Reconciler
 from batchchat.api.table import make_builder
 from batchchat.checkpoint import move_aside, open_journal
 from batchchat.errors import UsageError
-from batchchat.job import PromptSettings
-from batchchat.prompt import RequestBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchchat.api.table import Table
     from batchchat.checkpoint import Journal
-    from batchchat.dataset import Dataset
     from batchchat.events import Observer
     from batchchat.job import Job
+    from batchchat.prompt import RequestBuilder
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,14 +129,6 @@ def _reconcile(
         ).run()
         start = found.first_pending if start is None else start
     return 1 if len(chain) > 1 or start is None else start
-
-
-def builder_of(body: dict[str, Any], dataset: Dataset) -> RequestBuilder:
-    """What made the requests of some settings that a checkpoint kept."""
-    kept = dict(body)
-    prompt = {name.partition(".")[2]: kept.pop(name) for name in list(kept) if name.startswith("prompt.")}
-    model = kept.pop("model")
-    return RequestBuilder(PromptSettings(**prompt), model=model, parameters=kept, columns=dataset.columns)
 
 
 def _check_settings(
