@@ -18,9 +18,10 @@ class Deadline:
     Attributes:
         fresh: whether a connection was opened for it: what breaks on one that was kept was closed before it came.
         answered: whether the head of an answer has come.
+        hops: redirects that were followed for it.
     """
 
-    __slots__ = ("_asked_before", "_is_cause", "_task", "answered", "at", "expired", "fresh")
+    __slots__ = ("_asked_before", "_is_cause", "_task", "answered", "at", "expired", "fresh", "hops")
 
     def __init__(self, task: asyncio.Task[object], at: float) -> None:
         self._task = task
@@ -30,6 +31,7 @@ class Deadline:
         self.expired = False
         self.fresh = False
         self.answered = False
+        self.hops = 0
 
     def expire(self) -> None:
         """Stop the request."""

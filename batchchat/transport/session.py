@@ -1,7 +1,7 @@
 """Transport: one HTTP session with one endpoint.
 
-The way of a request: `send` (a key that expired, a dialect that differs), `_exchange` (deadline, faults), `_ask`
-(redirects), `_receive` (whole or streamed). What a slow or broken peer can do ends in an error within the timeout.
+The way of a request: `send` (a key that expired, a dialect that differs), `_exchange` (deadline, faults), `_ask` and
+`_follow` (redirects), `_receive` (whole or streamed). Whatever a slow or broken peer does ends within the timeout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import time
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
+    from batchchat.errors import JobStopped, RequestError
     from batchchat.records import ChatRequest, Completion, Endpoint
-
-T = TypeVar("T")
 
 USER_AGENT = "batchchat"
 MAX_REPLY_BYTES = 256 << 20
@@ -149,72 +148,82 @@ class Transport:
             RequestError, JobStopped: it does not tell.
         """
         url = _parsed(address(self._endpoint, "/models"))
-
-        async def ask(deadline: Deadline) -> list[str]:
-            return parse_models(await self._read_good(await self._follow("GET", url, None, deadline)))
-
-        return await self._within_deadline(ask)
-
-    async def _exchange(self, request: ChatRequest) -> Completion:
-        body = for_endpoint(request, stream=self._stream, dialect=self._dialect)
-        began = self._clock()
-
-        async def ask(deadline: Deadline) -> Completion:
-            response = await self._follow("POST", self._url, body, deadline)
-            return await self._receive(response, request, deadline, began)
-
-        return await self._within_deadline(ask)
-
-    async def _within_deadline(self, ask: Callable[[Deadline], Awaitable[T]]) -> T:
-        """What `ask` gives; every fault as one of our errors."""
-        deadline = self._deadlines.start()
-        _sending.set(deadline)
+        deadline = self._begin()
         try:
-            return await ask(deadline)
-        except BatchchatError:
-            raise
-        except asyncio.CancelledError:
-            if not deadline.is_cause():
-                raise
-            raise timed_out(None, self._scene(deadline)) from None
-        except Exception as fault:
-            error = None if self._session.closed else translate(fault, self._scene(deadline))
-            if error is None:
-                raise
-            raise error from fault
+            return parse_models(await self._read_good(await self._ask("GET", url, None, deadline)))
+        except (Exception, asyncio.CancelledError) as fault:
+            raise self._told(fault, deadline)  # noqa: B904 - it is the fault itself, or has it as its cause
         finally:
             self._deadlines.end(deadline)
 
-    def _scene(self, deadline: Deadline) -> Scene:
-        return Scene(
+    async def _exchange(self, request: ChatRequest) -> Completion:
+        """One attempt; every fault as one of our errors."""
+        body = for_endpoint(request, stream=self._stream, dialect=self._dialect)
+        began = self._clock()
+        deadline = self._begin()
+        try:
+            response = await self._ask("POST", self._url, body, deadline)
+            return await self._receive(response, request, deadline, began)
+        except (Exception, asyncio.CancelledError) as fault:
+            raise self._told(fault, deadline)  # noqa: B904 - it is the fault itself, or has it as its cause
+        finally:
+            self._deadlines.end(deadline)
+
+    def _begin(self) -> Deadline:
+        deadline = self._deadlines.start()
+        _sending.set(deadline)
+        return deadline
+
+    def _told(self, fault: BaseException, deadline: Deadline) -> BaseException:
+        """What is to be raised for a fault: itself where it is ours already, or nobody's here."""
+        if isinstance(fault, BatchchatError):
+            return fault
+        scene = Scene(
             where=self._where,
             fresh=deadline.fresh,
             answered=deadline.answered,
             timeout=self._timeout,
             connect_timeout=self._connect_timeout,
         )
+        error: RequestError | JobStopped | None = None
+        if isinstance(fault, asyncio.CancelledError):
+            error = timed_out(fault, scene) if deadline.is_cause() else None
+        elif not self._session.closed:
+            error = translate(fault, scene)
+        if error is None:
+            return fault
+        error.__cause__ = fault
+        return error
 
-    async def _follow(self, method: str, url: URL, body: bytes | None, deadline: Deadline) -> aiohttp.ClientResponse:
-        """The answer that is no redirect; redirects of this origin are followed, with the same method and body."""
-        for _ in range(MAX_REDIRECTS + 1):
-            data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
-            self.requests += 1
-            response = await self._session.request(method, url, data=data, allow_redirects=False)
-            deadline.answered = True
-            if response.status not in _FOLLOWED or "Location" not in response.headers:
-                return response
-            lasting = response.status in _LASTING and url is self._url
-            url = self._target(url, response)
-            await self._drop(response)
-            deadline.answered = False
-            if lasting:
-                self._url = url
-        raise BadRequest(f"{self._page} redirects more than {MAX_REDIRECTS} times")
+    async def _ask(self, method: str, url: URL, body: bytes | None, deadline: Deadline) -> aiohttp.ClientResponse:
+        """The answer that is no redirect."""
+        self.requests += 1
+        data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
+        response = await self._session.request(method, url, data=data, allow_redirects=False)
+        deadline.answered = True
+        if response.status in _FOLLOWED and "Location" in response.headers:
+            return await self._follow(response, method, body, deadline)
+        return response
 
-    def _target(self, url: URL, response: aiohttp.ClientResponse) -> URL:
+    async def _follow(
+        self, response: aiohttp.ClientResponse, method: str, body: bytes | None, deadline: Deadline
+    ) -> aiohttp.ClientResponse:
+        """The answer at the end of the redirects, which are followed on this origin, with the same method and body."""
+        deadline.hops += 1
+        if deadline.hops > MAX_REDIRECTS:
+            response.close()
+            raise BadRequest(f"{self._page} redirects more than {MAX_REDIRECTS} times", status=response.status)
+        target = self._target(response)
+        if response.status in _LASTING and method == "POST" and deadline.hops == 1:
+            self._url = target
+        await self._drop(response)
+        deadline.answered = False
+        return await self._ask(method, target, body, deadline)
+
+    def _target(self, response: aiohttp.ClientResponse) -> URL:
         """Where a redirect leads, if it may be followed."""
         try:
-            target = url.join(URL(response.headers["Location"]))
+            target = response.url.join(URL(response.headers["Location"]))
             elsewhere = origin(str(target)) != self._origin
         except ValueError:
             response.close()
@@ -292,7 +301,8 @@ class Transport:
                 return await self._read(response)
             raise await self._error(response)
         finally:
-            response.close()
+            if not response.content.at_eof():
+                response.close()
 
     async def _error(self, response: aiohttp.ClientResponse) -> BatchchatError:
         """The error that an answer is; its status counts where its body is cut."""

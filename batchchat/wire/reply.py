@@ -9,8 +9,7 @@ What cannot be read at all is an `UnreadableReply`, whatever is wrong with it: n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchchat.errors import ContentRefused, UnreadableReply
 from batchchat.records import Completion, Usage
@@ -30,8 +29,7 @@ _PLAIN_CHOICE = frozenset({"index", "message", "finish_reason"})
 _PLAIN_MESSAGE = frozenset({"role", "content"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What is known of an answer beside its body."""
 
     headers: Mapping[str, str]
@@ -86,11 +84,18 @@ def judge(reply: Mapping[str, Any], envelope: Envelope) -> Completion:
     if reply.get("error"):
         raise error_in(reply["error"], envelope.headers, hide=envelope.hide)
     choices = _choices(reply, envelope)
-    reasons = tuple(_string(choice.get("finish_reason")) for choice in choices)
-    messages = [_message(choice, envelope) for choice in choices]
-    contents = tuple(_content(message, reason) for message, reason in zip(messages, reasons, strict=True))
-    limits = rate_limits(envelope.headers)
-    plain = all(map(_is_plain, range(len(choices)), choices, messages))
+    if len(choices) == 1:  # what nearly every row is
+        choice, message = choices[0], _message(choices[0], envelope)
+        reason = choice.get("finish_reason")
+        reasons: tuple[str | None, ...] = (reason if isinstance(reason, str) else None,)
+        contents: tuple[str | None, ...] = (_content(message, reason),)
+        messages = [message]
+        plain = _is_plain(0, choice, message)
+    else:
+        messages = [_message(choice, envelope) for choice in choices]
+        reasons = tuple(_string(choice.get("finish_reason")) for choice in choices)
+        contents = tuple(map(_content, messages, reasons))
+        plain = all(map(_is_plain, range(len(choices)), choices, messages))
     completion = Completion(
         contents=contents,
         finish_reasons=reasons,
@@ -100,7 +105,7 @@ def judge(reply: Mapping[str, Any], envelope: Envelope) -> Completion:
         request_id=request_id(envelope.headers) or _string(reply.get("id")),
         latency=envelope.latency,
         first_token=envelope.first_token,
-        limits=limits,
+        limits=rate_limits(envelope.headers),
     )
     if None in contents:
         _refuse(completion, messages, envelope)
@@ -112,9 +117,10 @@ def _choices(reply: Mapping[str, Any], envelope: Envelope) -> list[dict[str, Any
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices:
         raise unreadable("the answer has no choices", envelope, code=NO_CHOICES)
-    if not all(isinstance(choice, dict) for choice in choices):
-        raise unreadable("the answer's choices are no objects", envelope)
-    if all(choice.get("error") for choice in choices):
+    for choice in choices:
+        if not isinstance(choice, dict):
+            raise unreadable("the answer's choices are no objects", envelope)
+    if "error" in choices[0] and all(choice.get("error") for choice in choices):
         raise error_in(choices[0]["error"], envelope.headers, hide=envelope.hide)
     return choices if len(choices) == 1 else sorted(choices, key=_index)
 
@@ -134,9 +140,10 @@ def _message(choice: Mapping[str, Any], envelope: Envelope) -> Mapping[str, Any]
 def _content(message: Mapping[str, Any], reason: str | None) -> str | None:
     """The content of one choice; None where it was refused, or where there are tool calls instead."""
     content = message.get("content")
-    text = content if isinstance(content, str) else _joined(content)
-    if text:
-        return text
+    if not content or not isinstance(content, str):
+        content = _joined(content)
+    if content:
+        return content
     if any(message.get(name) for name in _CALLS):
         return None
     return None if message.get("refusal") or reason == "content_filter" else ""
@@ -165,15 +172,16 @@ def _refuse(completion: Completion, messages: Sequence[Mapping[str, Any]], envel
 
 def _is_plain(position: int, choice: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
     """Whether a choice says no more than its content and finish reason."""
-    content = message.get("content")
-    if choice.get("index", position) != position or message.get("role", "assistant") not in {"assistant", None}:
-        return False
-    if content is not None and not isinstance(content, str):
-        return False
     for name, value in message.items():
         if value and name not in _PLAIN_MESSAGE:
             return False
-    return not any(value and name not in _PLAIN_CHOICE for name, value in choice.items())
+    for name, value in choice.items():
+        if value and name not in _PLAIN_CHOICE:
+            return False
+    if choice.get("index", position) != position or message.get("role", "assistant") not in {"assistant", None}:
+        return False
+    content = message.get("content")
+    return content is None or isinstance(content, str)
 
 
 def _raw(choices: Sequence[Mapping[str, Any]]) -> str | None:
@@ -188,10 +196,8 @@ def usage_of(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    if not isinstance(prompt, dict):
-        prompt = {}
-    if not isinstance(completion, dict):
-        completion = {}
+    prompt = prompt if isinstance(prompt, dict) else {}
+    completion = completion if isinstance(completion, dict) else {}
     cached = prompt.get("cached_tokens")
     return Usage(
         prompt_tokens=_tokens(usage.get("prompt_tokens")),
@@ -204,6 +210,8 @@ def usage_of(usage: Any) -> Usage:
 
 
 def _tokens(value: Any) -> int | None:
+    if value is None:
+        return None
     if type(value) is int:
         return value if 0 <= value <= _MAX_TOKENS else None
     if isinstance(value, float) and value.is_integer() and 0 <= value <= 1 << 53:
