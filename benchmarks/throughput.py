@@ -4,7 +4,7 @@
 
 Out: a Markdown table on stdout, with versions and machine; progress on stderr. Rounds are interleaved, since the
 neighbours' load comes and goes: a ratio compares both clients within one round, and the table has the median of them.
-Start-up is measured by itself in every round (a run of one row) and taken off; CPU is the client's own, user and system.
+Start-up is measured by itself in every round (a run of one row) and taken off; CPU is the client's, user and system.
 The simulator needs a core of its own: with fewer than two the figures say little.
 """
 

@@ -72,17 +72,18 @@ THIRD_PARTIES = {
     "output": {"pandas", "pyarrow"},
     "prompt": {"jinja2", "orjson"},  # orjson: digests of a million rows' columns, and messages columns
     "retry": {"tenacity"},
-    "transport": {"aiohttp"},
+    "transport": {"aiohttp", "yarl", "certifi"},  # yarl is what aiohttp calls an address
     "cost": {"genai_prices", "tiktoken", "bpe_openai"},
     "job": {"pydantic", "pydantic_core", "annotated_types"},
     "storage": {"pyarrow", "fsspec"},
     "wire": {"orjson"},
     "serve": {"aiohttp", "xllamacpp", "uvloop"},
 }
-# These take so long to import that they may stand in the function that needs them.
+# These take so long to import, or need not be there, that they may stand in the function that needs them.
 HEAVY = {
     "aiohttp",
     "bpe_openai",
+    "certifi",
     "fsspec",
     "genai_prices",
     "jinja2",
@@ -97,11 +98,12 @@ HEAVY = {
     "xllamacpp",
 }
 LAZY_ROOMS = {"__init__", "__main__", "cli", "api"}  # they may import anything where they use it: start-up is theirs
-PLATFORM_MODULES = {"fcntl", "msvcrt"}  # exist on one platform only
+PLATFORM_MODULES = {"fcntl", "msvcrt", "resource"}  # exist on one platform only
 
 MAY_PRINT = {"cli", "__main__", "serve"}  # serve: its first line on stdout is its base URL
 READS_ENVIRONMENT = {"job"}
 READS_IT_TOO = {
+    "transport/surroundings.py": "proxies and certificates are found as every HTTP client finds them",
     "cost/tokens.py": "where tiktoken keeps its files is said by tiktoken's own variables",
 }
 DRAWERS = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
