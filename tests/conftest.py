@@ -1,0 +1,36 @@
+"""Fixtures that every test may ask for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from unittest.mock import Mock
+
+import aiohttp
+import aioresponses.core
+import pytest
+from aioresponses import aioresponses
+
+from batchchat.serve import Simulator
+
+
+@pytest.fixture
+def simulator():
+    """A factory: `simulator(latency=0.1, rpm=60)` is a started Simulator, stopped after the test."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(Simulator(**settings))
+
+
+class _Response(aiohttp.ClientResponse):
+    """aiohttp 3.14 wants a `stream_writer`, of which aioresponses 0.7.9 does not know (its issue 289)."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("stream_writer", Mock())
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture
+def mocked(monkeypatch):
+    """`aioresponses()` that works with the aiohttp that is installed."""
+    monkeypatch.setattr(aioresponses.core, "ClientResponse", _Response)
+    with aioresponses() as mock:
+        yield mock
