@@ -78,7 +78,7 @@ _SCRIPTS = (
     (0xC3, 0xC3, 0.762, 1.464),  # Latin-1 letters
     (0xC4, 0xCD, 1.665, 2.575),  # other Latin letters, combining marks
     (0xCE, 0xCF, 0.328, 0.976),  # Greek
-    (0xD0, 0xD3, 0.236, 0.434),  # Cyrillic
+    (0xD0, 0xD3, 0.205, 0.380),  # Cyrillic
     (0xD4, 0xD5, 0.322, 2.247),  # Armenian
     (0xD6, 0xD7, 0.339, 1.070),  # Hebrew
     (0xD8, 0xDB, 0.248, 0.762),  # Arabic
