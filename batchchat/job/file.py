@@ -49,7 +49,7 @@ def file_layer(path: str) -> Layer:
     for place, value in _settings(path, text, content):
         where = f"{_place(path, text, place)}: {'.'.join(place)}"
         layer[place] = Stated(value=_relative(path, place, value), source="job file", where=where)
-    if ("input",) not in layer:
+    if ("input",) not in layer or layer["input",].value == "":
         raise UsageError(f'{path}: no table is named; write input = "TABLE.csv" above the first [section]')
     return layer
 

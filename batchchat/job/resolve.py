@@ -68,6 +68,8 @@ def resolve(
     """
     layers = [usual_layer(environ)]
     source = None
+    if input is not None and not input.strip():
+        raise UsageError("INPUT is empty: name a table or a job file")
     if input is not None and is_job_file(input):
         source = input
         layers.append(file_layer(input))

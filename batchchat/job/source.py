@@ -43,7 +43,8 @@ def option_layer(options: Mapping[str, Any]) -> Layer:
         path = OPTIONS.get(name)
         if path is None:
             raise UsageError(f"there is no option {flag(name)}{suggest(name, OPTIONS)}")
-        if value is None or value in ((), []) or (value is False and path[0] == "run"):
+        unsaid = (isinstance(value, list | tuple) and not value) or (value is False and path[0] == "run")
+        if value is None or unsaid:
             continue
         spread(layer, path, Stated(value=_typed(name, value), source="option", where=flag(name)))
     return layer
