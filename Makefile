@@ -47,11 +47,11 @@ bench: $(VENV)/.test ## throughput beside a bare aiohttp loop, as a Markdown tab
 
 lock: $(VENV)/.made ## write requirements/*.txt again (UPGRADE=1: with newer versions)
 	@$(BIN)/python -m venv build/lock
-	@build/lock/bin/python -m pip --disable-pip-version-check --quiet install uv
+	@build/lock/bin/python -m pip --disable-pip-version-check -qq install uv
 	@$(COMPILE) pyproject.toml -o $(REQUIREMENTS)/runtime.txt
 	@$(COMPILE) $(REQUIREMENTS)/build.in -o $(REQUIREMENTS)/build.txt
 	@$(COMPILE) --no-deps $(REQUIREMENTS)/local.in -o $(REQUIREMENTS)/local.txt
-	@$(COMPILE) pyproject.toml $(REQUIREMENTS)/test.in \
+	@$(COMPILE) pyproject.toml --extra tokens $(REQUIREMENTS)/test.in \
 		-c $(REQUIREMENTS)/runtime.txt -c $(REQUIREMENTS)/build.txt -o $(REQUIREMENTS)/test.txt
 
 clean: ## remove what was made here, .venv included
