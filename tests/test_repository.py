@@ -25,7 +25,7 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.])/(r[o]ot|w[o]rk)/\w|/opt/([w]heels|py[p]i)|\.pye[n]v/|/home/(?!user|you|me)\w+/|/[U]sers/\w"
 )
 SECRET = re.compile(
-    r"\bsk-(?!.{0,40}(test|example|secret|fake|wrong|dummy|your|xxx))[A-Za-z0-9_-]{24,}|AKIA[0-9A-Z]{16}|ghp_\w{30}"
+    r"\bsk-(?!.{0,40}(test|example|secret|fake|wrong|dummy|your|xxx|0123456))[A-Za-z0-9_-]{24,}|AKIA[0-9A-Z]{16}|ghp_\w{30}"
     r"|xox[abp]-\w{10}|AIza[\w-]{35}|-----BEGIN [A-Z ]*PRIVATE[ ]KEY-----"
 )
 
