@@ -111,7 +111,7 @@ class FileDataset(Dataset):
         before = 0
         for part in self.parts:
             left = None if self.limit is None else self.limit - before
-            if left is not None and left <= 0:
+            if left is not None and left <= 0 and part is not self.parts[0]:
                 return
             part.before = before
             yield part, left

@@ -107,7 +107,6 @@ class TextPart(ABC):
     Attributes:
         path: as typed, or as the folder or pattern gave it.
         before: how many rows of the table stand in the files before this one; messages count with it.
-        rows: how many rows the file has, None until something has read it to its end.
         columns: their names; of JSONL those seen so far.
         dialect: how it is written.
     """
@@ -118,17 +117,22 @@ class TextPart(ABC):
         self.path = path
         self.form = form
         self.before = 0
-        self.rows: int | None = None
         self._encoding = encoding
         self._newline = newline
         self._blank: Any = None  # what a blank line says where it is a row
         self._stamp = storage.stamp(path)
         self._marks: list[Mark] = []
+        self._end: list[int] = []  # the number of rows, once it is known
 
     @property
     @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """The columns' names."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows the file has, None until something has read it to its end."""
+        return self._end[0] if self._end else None
 
     @property
     def at_least(self) -> int:
@@ -178,7 +182,7 @@ class TextPart(ABC):
         rows = batch.take(tail=not fault)
         self._remember(batch.mark)
         if not fault:
-            self.rows = batch.mark.row - 1
+            self._end[:] = [batch.mark.row - 1]
         if rows.raws or rows.tail:
             yield rows
         if fault:

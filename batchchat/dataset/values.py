@@ -1,4 +1,7 @@
-"""Arrow arrays to Python values, without pandas and without losing nanoseconds."""
+"""Arrow arrays to Python values, without pandas, without losing nanoseconds, and without digits that nobody wrote.
+
+A float of 32 or 16 bits becomes the shortest number that means it: 0.1, where plain widening gives 0.10000000149011612.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def python_values(array: Any) -> list[Any]:
     import pyarrow as pa
 
     kind = array.type
-    if not _has_nanoseconds(kind):
+    if not _is_special(kind):
         found: list[Any] = array.to_pylist()
         return found
     if isinstance(kind, pa.BaseExtensionType):
@@ -25,30 +28,30 @@ def python_values(array: Any) -> list[Any]:
     if pa.types.is_dictionary(kind):
         words = python_values(array.dictionary)
         return [None if at is None else words[at] for at in array.indices.to_pylist()]
-    if pa.types.is_struct(kind):
-        return _structs(array)
     if pa.types.is_nested(kind):
-        return _lists(array)
-    return [None if count is None else _time(kind, count) for count in _counts(array)]
+        return _structs(array) if pa.types.is_struct(kind) else _lists(array)
+    return _scalars(array)
 
 
-def _has_nanoseconds(kind: Any) -> bool:
+def _scalars(array: Any) -> list[Any]:
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_floating(kind):
+        return [None if digits is None else float(digits) for digits in array.cast(pa.string()).to_pylist()]
+    return [None if count is None else _time(kind, count) for count in array.view(pa.int64()).to_pylist()]
+
+
+def _is_special(kind: Any) -> bool:
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
-        return _has_nanoseconds(kind.storage_type)
+        return _is_special(kind.storage_type)
     if pa.types.is_dictionary(kind):
-        return _has_nanoseconds(kind.value_type)
+        return _is_special(kind.value_type)
     if pa.types.is_nested(kind):
-        return any(_has_nanoseconds(kind.field(n).type) for n in range(kind.num_fields))
-    return getattr(kind, "unit", None) == "ns"
-
-
-def _counts(array: Any) -> list[int | None]:
-    import pyarrow as pa
-
-    counts: list[int | None] = array.view(pa.int64()).to_pylist()
-    return counts
+        return any(_is_special(kind.field(n).type) for n in range(kind.num_fields))
+    return getattr(kind, "unit", None) == "ns" or pa.types.is_float32(kind) or pa.types.is_float16(kind)
 
 
 def _structs(array: Any) -> list[Any]:
