@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from unittest.mock import Mock
 
@@ -9,8 +10,13 @@ import aiohttp
 import aioresponses.core
 import pytest
 from aioresponses import aioresponses
+from hypothesis import settings
 
 from batchchat.serve import Simulator
+
+# No test depends on speed. In CI the examples are the same every time: a change is not blamed for an old fault.
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("house")
 
 
 @pytest.fixture
