@@ -29,7 +29,6 @@ from batchchat.records import Attempts, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from decimal import Decimal
 
     from batchchat.events import Observer
     from batchchat.limiter import Limiter
@@ -44,14 +43,14 @@ _SLEEPERS_AT_LEAST = 64
 class Purse(Protocol):
     """What the client needs of a budget: room before a request is sent, and the bill after."""
 
-    async def reserve(self, request: ChatRequest) -> Decimal:
-        """Wait until the most that the request can cost is reserved, durably.
+    async def reserve(self, request: ChatRequest) -> Any:
+        """Wait until the most that the request can cost is reserved, durably; a ticket for it.
 
         Raises:
             BudgetReached: it does not fit any more.
         """
 
-    def settle(self, reserved: Decimal, completion: Completion | None, *, billed: bool) -> None:
+    def settle(self, ticket: Any, completion: Completion | None, *, billed: bool) -> None:
         """An attempt ended: with an answer, or without one but perhaps billed, or not billed."""
 
 
@@ -192,7 +191,7 @@ class Client:
 
     async def _attempt(self, request: ChatRequest, tally: _Tally, *, front: bool) -> Completion:
         purse = self._purse
-        reserved = None if purse is None else await self._held(purse.reserve(request))
+        ticket = None if purse is None else await self._held(purse.reserve(request))
         completion: Completion | None = None
         billed, before = False, tally.sent
         try:
@@ -209,8 +208,8 @@ class Client:
             billed = tally.sent > before
             raise
         finally:
-            if purse is not None and reserved is not None:
-                purse.settle(reserved, completion, billed=billed)
+            if purse is not None:
+                purse.settle(ticket, completion, billed=billed)
         return completion
 
     async def _send_one(self, request: ChatRequest, tally: _Tally, *, front: bool) -> Completion:

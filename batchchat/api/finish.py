@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output
+from batchchat.api.published import facts_of
 from batchchat.api.summary import Summary
 from batchchat.api.table import RESULTS
 from batchchat.errors import Interrupted, JobStopped
@@ -39,8 +40,8 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
         check()
         observer.publishing(done, total)
 
-    def about_to(published: Published) -> None:
-        session.journal.set_header(publishing=facts_of(published))
+    def about_to(digest: str) -> None:
+        session.journal.set_header(publishing={"path": job.output_path, "digest": digest})
 
     published = write_table(
         table, session.journal, session.chain, job.output_path, progress=progress, about_to=about_to
@@ -57,7 +58,7 @@ def write_table(
     path: str,
     *,
     progress: Callable[[int], None] | None = None,
-    about_to: Callable[[Published], None] | None = None,
+    about_to: Callable[[str], None] | None = None,
     stale: Mapping[int, frozenset[int]] | None = None,
 ) -> Published:
     """Join outcomes to rows and publish; `stale` names, by settings, rows whose outcome is not to be shown."""
@@ -68,16 +69,6 @@ def write_table(
         return dict(zip(names, columns.values(), strict=True))
 
     return output.publish(table.dataset, path, table.columns, results, progress=progress, about_to=about_to)
-
-
-def facts_of(published: Published) -> dict[str, Any]:
-    """What tells later whether somebody changed the output."""
-    return {
-        "path": published.path,
-        "digest": published.digest,
-        "size": published.size,
-        "mtime_ns": published.mtime_ns,
-    }
 
 
 def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: JobStopped | None) -> Summary:

@@ -10,7 +10,7 @@ from batchchat import output, wire
 from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
-from batchchat.api.session import check_published
+from batchchat.api.published import check_unedited
 from batchchat.api.table import RESULTS, Table, make_builder, result_columns
 from batchchat.checkpoint import is_running, read_journal
 from batchchat.dataset import open_dataset
@@ -142,7 +142,7 @@ def export_job(target: str, other: str | None = None) -> Published:
     journal = read_journal(path)
     try:
         if other is None:
-            check_published(job, journal)
+            check_unedited(job, journal)
         chain = begun_chain(journal)
         dataset = open_dataset(
             job.input, delimiter=job.text.delimiter, encoding=job.text.encoding, limit=job.rows.limit

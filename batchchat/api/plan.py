@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from batchchat.api.compare import stale_rows
+from batchchat.api.published import check_unclaimed
 from batchchat.api.rows import trial_rows
-from batchchat.api.session import check_existing_output
 from batchchat.api.table import open_table
 from batchchat.checkpoint import read_journal
 
@@ -54,7 +54,7 @@ def plan_job(job: Job) -> Plan:
         UsageError: it would refuse.
     """
     table = open_table(job)
-    check_existing_output(job)
+    check_unclaimed(job)
     rows = len(trial_rows(job, table.dataset)) if job.rows.trial else table.dataset.count()
     reused = 0 if job.rows.trial or job.policy.restart else _reused(job, table.dataset, rows)
     pool = job.pool

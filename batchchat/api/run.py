@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from batchchat import defaults
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize
+from batchchat.api.published import check_unclaimed
 from batchchat.api.rows import trial_rows
-from batchchat.api.session import Session, check_existing_output, open_session, remember
+from batchchat.api.session import Session, open_session, remember
 from batchchat.api.signals import Signals
 from batchchat.api.table import open_table
 from batchchat.client import Client
@@ -71,7 +72,7 @@ async def run_job(job: Job, *, observer: Observer) -> Summary:
             reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="batchchat-reader"))
             loop = asyncio.get_running_loop()
             table = await loop.run_in_executor(reader, open_table, job)
-            check_existing_output(job)
+            check_unclaimed(job)
             signals.check()
             transport = await stack.enter_async_context(await _transport(job, stack))
             model = job.model or await _only_model(transport, job)
@@ -224,8 +225,8 @@ async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
     if job.embedded:
         from batchchat.serve.local import LocalModel
 
-        model = LocalModel(job.embedded_path)
-        base_url = await asyncio.to_thread(stack.enter_context, model)
+        embedded = await asyncio.to_thread(stack.enter_context, LocalModel(job.model or defaults.LOCAL_MODEL))
+        base_url = embedded.base_url
     return Transport(
         Endpoint(base_url=base_url, key=endpoint.key, headers=endpoint.headers),
         connections=job.pool.concurrency or defaults.MAX_CONCURRENCY,

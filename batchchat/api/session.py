@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchchat import output
 from batchchat.api.compare import builder_of
+from batchchat.api.published import check_unedited
 from batchchat.api.reconcile import Reconciler
 from batchchat.api.table import make_builder
 from batchchat.checkpoint import move_aside, open_journal
@@ -44,22 +44,6 @@ class Session:
     builder: RequestBuilder
     start: int = 1
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def check_existing_output(job: Job) -> None:
-    """Refuse to write over what this job did not publish.
-
-    Raises:
-        UsageError: the output exists without a checkpoint.
-    """
-    path, checkpoint = job.output_path, job.checkpoint_path
-    if job.rows.trial or job.policy.overwrite or job.policy.restart:
-        return
-    if not Path(checkpoint).exists() and output.exists(path):
-        raise UsageError(
-            f"the output {path} exists, and there is no checkpoint of it at {checkpoint}; nothing was sent. "
-            "--overwrite replaces it, or name another output with -o"
-        )
 
 
 def open_session(job: Job, table: Table, *, model: str, observer: Observer, check: Callable[[], None]) -> Session:
@@ -95,7 +79,7 @@ def _session(
     if job.rows.trial:
         number = journal.find_settings(body) or journal.settings_id(body)
         return Session(journal=journal, chain=(number,), builder=builder)
-    check_published(job, journal)
+    check_unedited(job, journal)
     begun = journal.header("begun")
     base = _check_settings(job, journal, begun, body, observer)
     number = journal.settings_id(body, base=base)
@@ -166,20 +150,3 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             before, after = (repr(body[name]) if name in body else "not set" for body in (old, new))
             lines.append(f"{name}: {before} -> {after}")
     return lines
-
-
-def check_published(job: Job, journal: Journal) -> None:
-    """Refuse to write over an output that somebody changed.
-
-    Raises:
-        UsageError: its content is not what was published.
-    """
-    path = job.output_path
-    if job.policy.overwrite or job.policy.restart or not output.exists(path):
-        return
-    known = [fact for fact in (journal.header("published"), journal.header("publishing")) if fact]
-    ours = [fact for fact in known if Path(fact["path"]).name == Path(path).name]
-    if any(output.is_unchanged(path, digest=f["digest"], size=f["size"], mtime_ns=f["mtime_ns"]) for f in ours):
-        return
-    what = "was changed since it was published" if ours else "exists and was not published by this job"
-    raise UsageError(f"the output {path} {what}; nothing was sent. --overwrite replaces it, or name another with -o")

@@ -12,7 +12,7 @@ from batchchat.prompt import RequestBuilder
 from batchchat.records import ResultColumn
 
 if TYPE_CHECKING:
-    from batchchat.dataset import Dataset
+    from batchchat.dataset import Dataset, FileDataset
     from batchchat.job import Job
 
 RESULTS = ("completion", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "error")
@@ -22,7 +22,7 @@ RESULTS = ("completion", "finish_reason", "prompt_tokens", "completion_tokens", 
 class Table:
     """A job's table, opened, and the columns that its output gets."""
 
-    dataset: Dataset
+    dataset: FileDataset
     columns: tuple[ResultColumn, ...]
 
     @property

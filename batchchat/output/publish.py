@@ -84,6 +84,7 @@ def publish(
     results: Lookup,
     *,
     progress: Callable[[int], None] | None = None,
+    about_to: Callable[[str], None] | None = None,
 ) -> Published:
     """Writes the input's rows with their results. What was there before stays until the new file is whole.
 
@@ -93,6 +94,7 @@ def publish(
         columns: the result columns.
         results: gives for `size` rows from row `start` on one list of values for each result column; None is null.
         progress: is told now and then how many rows were written so far.
+        about_to: is told the digest of a file before it appears; of a folder, an empty one before its first file.
 
     Raises:
         StorageFull: the output cannot be written; nothing of it is left.
@@ -102,7 +104,9 @@ def publish(
     form = find_format(path)
     report = _Progress(progress)
     if form is not None:
-        return _publish_file(dataset, path, form, found, report)
+        return _publish_file(dataset, path, form, found, report, about_to)
+    if about_to is not None:
+        about_to("")
     return _publish_folder(dataset, path, found, report)
 
 
@@ -121,8 +125,15 @@ class _Progress:
                 self._tell(self.rows)
 
 
-def _publish_file(table: Table, path: str, form: Format, results: Results, report: _Progress) -> Published:
-    digest, stamp = _write_file(table, table.spans(), path, form, results, report)
+def _publish_file(
+    table: Table,
+    path: str,
+    form: Format,
+    results: Results,
+    report: _Progress,
+    about_to: Callable[[str], None] | None,
+) -> Published:
+    digest, stamp = _write_file(table, table.spans(), path, form, results, report, about_to)
     return Published(path=path, rows=report.rows, digest=digest, size=stamp.size, mtime_ns=stamp.mtime_ns)
 
 
@@ -175,7 +186,13 @@ def digest(path: str) -> str:
 
 
 def _write_file(
-    table: Table, spans: Iterable[Span], path: str, form: Format, results: Results, report: _Progress
+    table: Table,
+    spans: Iterable[Span],
+    path: str,
+    form: Format,
+    results: Results,
+    report: _Progress,
+    about_to: Callable[[str], None] | None = None,
 ) -> tuple[str, storage.Stamp]:
     with storage.Publication(path) as publication:
         with storage.writing(path):
@@ -185,7 +202,7 @@ def _write_file(
                     report.follow(_write(table, spans, form, sink, results))
             else:
                 report.follow(_write(table, spans, form, publication.file, results))
-        return publication.commit()
+        return publication.commit(about_to)
 
 
 def _write(table: Table, spans: Iterable[Span], form: Format, sink: Sink, results: Results) -> Iterator[int]:

@@ -23,7 +23,7 @@ from batchchat.storage import remote
 from batchchat.storage.places import Stamp, is_remote, local, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -99,8 +99,14 @@ class Publication:
         self.file = _Digesting(self._raw)
         return self
 
-    def commit(self) -> tuple[str, Stamp]:
-        """Publishes what was written. Returns its SHA-256 in hex, and the stamp of the published file."""
+    def commit(self, about_to: Callable[[str], None] | None = None) -> tuple[str, Stamp]:
+        """Publishes what was written. Returns its SHA-256 in hex, and the stamp of the published file.
+
+        Args:
+            about_to: is told that digest before the file appears, so that a kill right after is understood.
+        """
+        if about_to is not None:
+            about_to(self.file.hexdigest())
         with writing(self.path):
             self._raw.flush()
             if self._target is None:
