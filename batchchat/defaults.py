@@ -40,4 +40,9 @@ CHECK_BYTES = 1 << 30
 # Money: above this expected cost a terminal is asked.
 ASK_ABOVE_USD = 10
 
+# What `serve` serves, and where.
+SERVED_MODEL = "sim"
+SERVE_HOST = "127.0.0.1"
+SERVE_PORT = 8000
+
 CHECKPOINT_SUFFIX = ".batchchat"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batchchat.cli import export, failure, resume, run, show, status, stream
+from batchchat.cli import export, failure, resume, run, serve, show, status, stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def start(
         stream.emit(_START)
 
 
-for part in (run, resume, status, export, show):
+for part in (run, resume, status, export, show, serve):
     part.register(app)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from batchchat.cli import amount
@@ -29,11 +30,7 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
     """The summary for people; with `quiet` only where something went wrong."""
     if quiet and not summary.status:
         return
-    rows = amount.counted(summary.rows, "row", "rows")
-    parts = [f"{rows}: {summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
-    parts += [f"{summary.pending:,} pending"] if summary.pending else []
-    where = f"{summary.output}: " if summary.output else ""
-    yield f"{where}{', '.join(parts)}"
+    yield _of_a_trial(summary) if job.rows.trial else _of_the_rows(summary)
     yield ", ".join(_spent(summary))
     for error, count in summary.errors:
         yield f"  {amount.counted(count, 'row', 'rows')}: {error}"
@@ -41,6 +38,19 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
         yield f"Send the failed rows again: batchchat resume {shlex.quote(job.output_path)} --retry-failed"
     if summary.message:
         yield summary.message
+
+
+def _of_the_rows(summary: Summary) -> str:
+    parts = [f"{summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
+    parts += [f"{summary.pending:,} pending"] if summary.pending else []
+    where = f"{summary.output}: " if summary.output else ""
+    return f"{where}{amount.counted(summary.rows, 'row', 'rows')}: {', '.join(parts)}"
+
+
+def _of_a_trial(summary: Summary) -> str:
+    failed = sum(answer.get("error") is not None for answer in summary.answers)
+    rows = amount.counted(len(summary.answers), "row", "rows")
+    return f"a trial of {rows}: {failed:,} failed; no output was written"
 
 
 def _spent(summary: Summary) -> Iterator[str]:
@@ -81,7 +91,13 @@ def plan(found: Plan, *, as_json: bool) -> str:
 
 def status(facts: Mapping[str, Any]) -> str:
     """How far a job is, a fact a line."""
-    return _facts(facts)
+    times = {key: _moment(facts[key]) for key in ("started", "ended") if facts.get(key) is not None}
+    return _facts({**facts, **times})
+
+
+def _moment(at: float) -> str:
+    """A Unix time on the clock of this machine."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
@@ -89,6 +105,8 @@ def _facts(facts: Mapping[str, Any]) -> str:
     width = max(map(len, shown), default=0) + 2
     lines = []
     for key, value in shown.items():
+        if isinstance(value, dict) and not value:
+            continue
         if isinstance(value, dict):
             lines.append(key)
             lines += [f"  {name:<{width}}{_word(inner)}" for name, inner in value.items() if inner is not None]

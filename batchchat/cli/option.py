@@ -6,6 +6,7 @@ a table; the same table is what `--help` and the command page are written from. 
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from dataclasses import dataclass
@@ -99,33 +100,47 @@ DEBUG = Option(name="debug", help="Show the traceback of an error", kind=bool, g
 
 
 def command(
-    app: typer.Typer, name: str, *, arguments: Sequence[Argument] = (), options: Sequence[Option] = ()
+    app: typer.Typer,
+    name: str,
+    *,
+    arguments: Sequence[Argument] = (),
+    options: Sequence[Option] = (),
+    further: Callable[[], Sequence[Option]] | None = None,
 ) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
     """Make a command of a function; `--help` and `--debug` come by themselves.
 
     The function gets every argument and option by name and returns its exit status (None is 0). What it raises becomes
-    a message and a status.
+    a message and a status. `further` gives options that take a while to find out: it is called by this command's help
+    and where such an option was typed, not for every command line.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., None]:
         taken = [*options, DEBUG]
-        sheet = page.Page(name=name, text=inspect.getdoc(function) or "", arguments=arguments, options=taken)
+        text = inspect.getdoc(function) or ""
+        sheet = page.Page(name=name, text=text, arguments=arguments, options=taken, further=further)
 
         @functools.wraps(function)
-        def invoke(*, debug: bool, **words: Any) -> None:
+        def invoke(*, ctx: typer.Context, debug: bool, **words: Any) -> None:
             words.pop("help")
-            raise typer.Exit(failure.status_of(lambda: function(**_read(words)), debug=debug))
 
-        def _read(words: dict[str, Any]) -> dict[str, Any]:
-            return words | {option.name: option.value(words[option.name]) for option in options}
+            def call() -> int | None:
+                read = {option.name: option.value(words[option.name]) for option in options}
+                more = _take(ctx.args, further()) if further is not None and ctx.args else {}
+                return function(**{**words, **read, **more})
 
-        parameters = [_positional(argument) for argument in arguments]
+            raise typer.Exit(failure.status_of(call, debug=debug))
+
+        parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+        parameters += [_positional(argument) for argument in arguments]
         parameters += [option.parameter() for option in taken]
         parameters.append(_help(sheet))
         # Typer asks inspect and typing: both are told what the table says.
         cast(Any, invoke).__signature__ = inspect.Signature(parameters)
         invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name, help=sheet.text, short_help=sheet.summary, add_help_option=False)(invoke)
+        open_ended = {"allow_extra_args": True, "ignore_unknown_options": True} if further is not None else {}
+        app.command(name, help=text, short_help=sheet.summary, add_help_option=False, context_settings=open_ended)(
+            invoke
+        )
         PAGES[name] = sheet
         return invoke
 
@@ -133,6 +148,31 @@ def command(
 
 
 PAGES: dict[str, page.Page] = {}
+
+
+def _take(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
+    """The words that Typer left, as values of these options.
+
+    Raises:
+        UsageError: one is no option, or lacks its value.
+    """
+    known = {option.long: option for option in options}
+    known |= {f"--no-{option.long[2:]}": option for option in options if option.negative}
+    found: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        option = known.get(name)
+        if option is None:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UsageError(f"there is no option {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        if option.kind is bool:
+            found[option.name] = name == option.long
+        elif equals or rest:
+            found[option.name] = option.value(value if equals else rest.pop(0))
+        else:
+            raise UsageError(f"{name} takes a value: {page.spelling(option)}")
+    return found
 
 
 def _positional(argument: Argument) -> inspect.Parameter:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from batchchat.cli.option import Argument, Option
 
@@ -25,6 +25,7 @@ class Page:
     text: str
     arguments: Sequence[Argument]
     options: Sequence[Option]
+    further: Callable[[], Sequence[Option]] | None = None
 
     @property
     def summary(self) -> str:
@@ -41,9 +42,9 @@ class Page:
         found: dict[str, list[tuple[str, str]]] = {}
         if self.arguments:
             found["Arguments"] = [(argument.metavar, argument.help) for argument in self.arguments]
-        for option in self.options:
+        for option in [*self.options, *(self.further() if self.further is not None else ())]:
             found.setdefault(option.group, []).append((spelling(option), sentence(option)))
-        found.setdefault("Help", []).append(("-h, --help", HELP_SENTENCE))
+        found["Help"] = [*found.pop("Help", []), ("-h, --help", HELP_SENTENCE)]
         return found
 
     def render(self, width: int | None = None) -> str:
