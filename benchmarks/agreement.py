@@ -32,8 +32,11 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--gold", required=True, metavar="COLUMN", help="the column with the people's labels")
     arguments = parser.parse_args()
-    with arguments.output.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with arguments.output.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        sys.exit(f"{arguments.output}: {error.strerror}")
     if not rows or arguments.gold not in rows[0] or "completion" not in rows[0]:
         sys.exit(f"{arguments.output}: no rows, or no columns '{arguments.gold}' and 'completion'")
     agreed = sum(label(row["completion"]) == row[arguments.gold].strip().lower() for row in rows)

@@ -1,6 +1,6 @@
 """How fast `batchchat run` is beside a bare aiohttp loop, against the simulator on this machine.
 
-    python benchmarks/throughput.py [--rows 4000] [--rounds 5] [--concurrency 64]
+    python benchmarks/throughput.py [--rounds 5] [--share 1.0]
 
 Out: a Markdown table on stdout, with versions and machine; progress on stderr. Rounds are interleaved, since the
 neighbours' load comes and goes: a ratio compares both clients within one round, and the table has the median of them.
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -35,16 +35,25 @@ WORDS = "the quick brown fox jumps over a lazy dog while seven quiet owls look o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """How the simulator behaves; with a latency, rows / concurrency * latency is the least that any client needs."""
+    """A job and how the simulator answers it, after `latency` seconds."""
 
-    name: str
-    options: tuple[str, ...]
-    latency: float = 0.0
+    rows: int
+    concurrency: int
+    latency: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.rows:,} rows, {self.concurrency} in flight, {self.latency:g} s latency"
+
+    @property
+    def ideal(self) -> float:
+        """The least wall time that any client needs."""
+        return self.rows / self.concurrency * self.latency
 
 
 SCENES = (
-    Scene(name="no latency", options=()),
-    Scene(name="0.2 s latency", options=("--latency", "0.2"), latency=0.2),
+    Scene(rows=20_000, concurrency=64, latency=0.0),
+    Scene(rows=8_000, concurrency=256, latency=0.2),
 )
 
 
@@ -86,9 +95,10 @@ def measured(arguments: list[str]) -> Cost:
 
 
 @contextlib.contextmanager
-def simulator(options: tuple[str, ...]) -> Iterator[str]:
+def simulator(latency: float) -> Iterator[str]:
     """The base URL of a simulator of its own."""
-    arguments = [sys.executable, "-m", "batchchat.serve", "--model", "sim", "--port", "0", *options]
+    options = ["--port", "0", "--latency", str(latency)]
+    arguments = [sys.executable, "-m", "batchchat.serve", "--model", "sim", *options]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         yield process.stdout.readline().strip()
@@ -115,34 +125,35 @@ def check(output: Path, rows: int) -> None:
         sys.exit(f"{output.name}: {answered} of {rows} rows have a completion")
 
 
-def play(client: str, base_url: str, rows: int, concurrency: int) -> Result:
+def play(client: str, base_url: str, scene: Scene) -> Result:
     """One client, first with one row, then with all of them."""
     costs = []
-    for count in (1, rows):
+    for count in (1, scene.rows):
         with tempfile.TemporaryDirectory() as folder:
             table, output = Path(folder, "in.csv"), Path(folder, "out.csv")
             write_table(table, count)
-            costs.append(measured(command(client, table, output, base_url, concurrency)))
+            costs.append(measured(command(client, table, output, base_url, scene.concurrency)))
             check(output, count)
     start, whole = costs
+    # What one row waits for is no part of the start-up.
+    start = Cost(wall=start.wall - scene.latency, cpu=start.cpu)
     return Result(start=start, steady=whole - start)
 
 
-def figures(client: str, scene: Scene, results: dict[str, list[Result]], rows: int, concurrency: int) -> list[str]:
+def figures(client: str, scene: Scene, results: dict[str, list[Result]]) -> list[str]:
     """One line of the table."""
     own, bare = results[client], results["bare loop"]
     share = median(b.steady.wall / o.steady.wall for o, b in zip(own, bare, strict=True))
     cpu_ratio = median(o.steady.cpu / b.steady.cpu for o, b in zip(own, bare, strict=True))
     wall = median(r.steady.wall for r in own)
-    best = rows / concurrency * scene.latency
     return [
         scene.name,
         client,
-        f"{rows / wall:,.0f}",
+        f"{scene.rows / wall:,.0f}",
         f"{share:.2f}",
-        f"{1e6 * median(r.steady.cpu for r in own) / rows:,.0f}",
+        f"{1e6 * median(r.steady.cpu for r in own) / scene.rows:,.0f}",
         f"{cpu_ratio:.2f}",
-        f"{best / wall:.0%}" if best else "",
+        f"{scene.ideal / wall:.0%}" if scene.ideal else "",
         f"{median(r.start.wall for r in own):.2f}",
     ]
 
@@ -165,27 +176,26 @@ def versions() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--share", type=float, default=1.0, help="of the rows of each scene")
     chosen = parser.parse_args()
 
     lines = []
-    for scene in SCENES:
+    for whole in SCENES:
+        scene = replace(whole, rows=max(1, round(whole.rows * chosen.share)))
         results: dict[str, list[Result]] = {"bare loop": [], "batchchat": []}
-        with simulator(scene.options) as base_url:
+        with simulator(scene.latency) as base_url:
             for number in range(chosen.rounds):
                 order = list(results) if number % 2 == 0 else list(reversed(results))
                 for client in order:
                     print(f"{scene.name}, round {number + 1} of {chosen.rounds}: {client}", file=sys.stderr)
-                    results[client].append(play(client, base_url, chosen.rows, chosen.concurrency))
-        lines += [figures(client, scene, results, chosen.rows, chosen.concurrency) for client in results]
+                    results[client].append(play(client, base_url, scene))
+        lines += [figures(client, scene, results) for client in results]
 
     head = ["scene", "client", "rows/s", "of bare", "CPU µs/row", "of bare", "of the ideal", "start-up s"]
-    print(f"{chosen.rows:,} rows, {chosen.concurrency} in flight, median of {chosen.rounds} interleaved rounds\n")
     for line in (head, ["---"] * len(head), *lines):
         print(f"| {' | '.join(line)} |")
-    print(f"\n{machine()}; {versions()}")
+    print(f"\nMedian of {chosen.rounds} interleaved rounds; {machine()}; {versions()}")
 
 
 if __name__ == "__main__":
