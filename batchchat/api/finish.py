@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output
+from batchchat.api.money import settled_facts
 from batchchat.api.published import facts_of
 from batchchat.api.summary import Summary
 from batchchat.api.table import RESULTS
@@ -46,7 +47,7 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
     published = write_table(
         table, session.journal, session.chain, job.output_path, progress=progress, about_to=about_to
     )
-    session.journal.set_header(published=facts_of(published))
+    session.journal.set_header(published=facts_of(published), money=settled_facts())
     session.journal.complete(session.chain[0])
     return published.path
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from batchchat import defaults
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize
+from batchchat.api.money import check_budget, find_price, ledger_facts, spent_before, total_cost
 from batchchat.api.published import check_unclaimed
+from batchchat.api.purse import Purse
 from batchchat.api.rows import trial_rows
 from batchchat.api.session import Session, open_session, remember
 from batchchat.api.signals import Signals
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from batchchat.api.summary import Summary
     from batchchat.api.table import Table
+    from batchchat.cost.budget import Ledger
+    from batchchat.cost.prices import Price
     from batchchat.events import Observer
     from batchchat.job import Job
     from batchchat.records import Outcome, Task
@@ -76,11 +80,15 @@ async def run_job(job: Job, *, observer: Observer) -> Summary:
             signals.check()
             transport = await stack.enter_async_context(await _transport(job, stack))
             model = job.model or await _only_model(transport, job)
+            price = await loop.run_in_executor(reader, find_price, job, model)
+            check_budget(job, model, price)
             signals.check()
             session = await loop.run_in_executor(
                 reader, lambda: open_session(job, table, model=model, observer=observer, check=signals.check)
             )
-            run = _Run(job=job, table=table, session=session, observer=observer, signals=signals, reader=reader)
+            run = _Run(
+                job=job, table=table, session=session, price=price, observer=observer, signals=signals, reader=reader
+            )
             try:
                 return await run.go(transport, model, begun)
             finally:
@@ -94,23 +102,32 @@ class _Run:
     job: Job
     table: Table
     session: Session
+    price: Price | None
     observer: Observer
     signals: Signals
     reader: ThreadPoolExecutor
     committer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "batchchat-committer"))
+    purse: Purse | None = None
+    feed: Feed = field(init=False)
 
     async def go(self, transport: Transport, model: str, begun: float) -> Summary:
         """Send what is pending, publish what is whole."""
         job, journal = self.job, self.session.journal
         remember(journal, job, model)
         number = journal.start_run(self.session.chain[0], {"rows": self.table.dataset.count()})
-        feed = await self._in_reader(self._feed)
+        self.feed = await self._in_reader(self._make_feed)
         await self._in_reader(self._tell_plan)
+        self.purse = self._make_purse()
         client = self._client(transport)
-        engine = self._engine(client, feed)
+        engine = self._engine(client)
         self.signals.listen(engine.stop, engine.abort)
         with self.committer:
             await self._drained(engine)
+            if self.purse is not None:
+                await self.purse.close()
+                await asyncio.get_running_loop().run_in_executor(
+                    self.committer, self._commit, (), self.purse.budget.final()
+                )
         reason = engine.reason or self.signals.reason
         output = None
         if reason is None and not job.rows.trial:
@@ -118,7 +135,7 @@ class _Run:
                 output = await self._in_reader(self._publish)
             except JobStopped as stopped:
                 reason = stopped
-        summary = await self._in_reader(lambda: self._summary(feed, reason))
+        summary = await self._in_reader(lambda: self._summary(reason))
         summary = replace(
             summary,
             output=output,
@@ -133,7 +150,7 @@ class _Run:
     async def _in_reader(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.reader, work)
 
-    def _feed(self) -> Feed:
+    def _make_feed(self) -> Feed:
         session, job = self.session, self.job
         rows = trial_rows(job, self.table.dataset) if job.rows.trial else None
         return Feed(
@@ -172,27 +189,54 @@ class _Run:
             ),
             observer=self.observer,
             max_outage=pool.max_outage,
+            purse=self.purse,
         )
 
-    def _engine(self, client: Client, feed: Feed) -> Engine:
+    def _engine(self, client: Client) -> Engine:
         session, loop = self.session, asyncio.get_running_loop()
 
-        def commit(outcomes: Sequence[Outcome]) -> None:
-            with session.lock:
-                session.journal.commit(session.chain[0], outcomes)
-
-        async def commit_in_thread(outcomes: Sequence[Outcome]) -> None:
-            await loop.run_in_executor(self.committer, commit, list(outcomes))
+        async def commit(outcomes: Sequence[Outcome]) -> None:
+            ledger = None if self.purse is None else self.purse.budget.ledger()
+            await loop.run_in_executor(self.committer, self._commit, list(outcomes), ledger)
+            if self.purse is not None and ledger is not None:
+                self.purse.budget.committed(ledger)
 
         async def source() -> Sequence[Task] | None:
-            return await loop.run_in_executor(self.reader, feed.next)
+            return await loop.run_in_executor(self.reader, self.feed.next)
 
         answered = session.journal.counts_of(session.chain[0]).answered > 0
-        engine = Engine(
-            source=source, client=client, commit=commit_in_thread, observer=self.observer, answered=answered
-        )
+        engine = Engine(source=source, client=client, commit=commit, observer=self.observer, answered=answered)
         client.on_change = engine.top_up
         return engine
+
+    def _commit(self, outcomes: Sequence[Outcome], ledger: Ledger | None) -> None:
+        session = self.session
+        facts = {} if ledger is None else {"money": ledger_facts(ledger)}
+        with session.lock:
+            session.journal.commit(session.chain[0], outcomes, **facts)
+
+    def _make_purse(self) -> Purse | None:
+        """The budget, with what was spent before; None where there is none."""
+        limit, journal = self.job.money.max_cost, self.session.journal
+        if limit is None or self.price is None:
+            return None
+        loop = asyncio.get_running_loop()
+
+        async def write(ledger: Ledger) -> None:
+            await loop.run_in_executor(self.committer, self._commit, (), ledger)
+
+        def rows_left() -> int | None:
+            rows = self.table.dataset.count()
+            counts = journal.counts_of(self.session.chain[0])
+            return None if rows is None else max(0, rows - counts.answered - counts.failed)
+
+        return Purse(
+            limit=limit,
+            spent=spent_before(journal, self.job, self.price),
+            price=self.price,
+            write=write,
+            outlook=rows_left,
+        )
 
     async def _drained(self, engine: Engine) -> None:
         """Run the engine; once it is stopped, requests in flight have so many seconds to end."""
@@ -214,8 +258,10 @@ class _Run:
     def _publish(self) -> str:
         return publish_job(self.job, self.table, self.session, observer=self.observer, check=self.signals.check)
 
-    def _summary(self, feed: Feed, reason: JobStopped | None) -> Summary:
-        return summarize(self.job, self.table, self.session, feed=feed, reason=reason)
+    def _summary(self, reason: JobStopped | None) -> Summary:
+        summary = summarize(self.job, self.table, self.session, feed=self.feed, reason=reason)
+        cost = total_cost(self.session.journal, self.session.chain, summary.rows, self.price)
+        return replace(summary, cost_usd=cost)
 
 
 async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:

@@ -69,7 +69,7 @@ class Journal:
 
     def set_header(self, **facts: Any) -> None:
         """Write facts into the header, durably and all at once."""
-        with self._db.transaction():
+        with self.transaction():
             self._db.insert("header", [(name, json.dumps(fact, sort_keys=True)) for name, fact in facts.items()])
 
     # Settings: what requests are made of besides the row.
@@ -119,13 +119,14 @@ class Journal:
 
     # Outcomes.
 
-    def commit(self, settings: int, outcomes: Sequence[Outcome]) -> None:
-        """Make outcomes durable, with the marks noted before, in one transaction.
+    def commit(self, settings: int, outcomes: Sequence[Outcome], **facts: Any) -> None:
+        """Make outcomes durable, with facts for the header and the marks noted before, in one transaction.
 
         A failure never takes the place of an answer: the answer that was paid for stays.
         """
         rows = [codec.encode(outcome, settings) for outcome in outcomes]
         with self.transaction():
+            self.set_header(**facts)
             counts = self.counts_of(settings)
             before = self._before([row[0] for row in rows]) if counts.answered or counts.failed else {}
             rows = [row for row in rows if row[2] or not before.get(row[0], (0,))[0]]
@@ -208,6 +209,35 @@ class Journal:
         )
         assert row is not None
         return Counts(**dict(zip(_COUNTED, row, strict=True)))
+
+    def usages(self, chain: Sequence[int], rows: int, names: Sequence[str]) -> Iterator[tuple[int | None, ...]]:
+        """The named counts of tokens of each of the first rows that has an outcome with an answer or with usage."""
+        for start in range(1, rows + 1, _BLOCK):
+            columns = self.results(chain, start, min(_BLOCK, rows + 1 - start), (*names, "answered"))
+            for *counts, answered in zip(*columns.values(), strict=True):
+                if answered or any(count is not None for count in counts):
+                    yield tuple(counts)
+
+    def usage_sums(self, chain: Sequence[int], rows: int, names: Sequence[str]) -> tuple[int | None, ...]:
+        """The sums of `usages`; None where an answer has no such count and the others have."""
+        if len(chain) > 1:
+            found = list(zip(*self.usages(chain, rows, names), strict=True))
+            return tuple(_sum(counts) for counts in found) or (0,) * len(names)
+        first, last = schema.outcome_id(chain[0], 0), schema.outcome_id(chain[0], rows)
+        sums = ", ".join(
+            f"CASE WHEN count({n}) < count(answered) AND {n!r} IN {_NEEDED} THEN NULL ELSE coalesce(sum({n}), 0) END"
+            for n in names
+        )
+        row = self._db.one(
+            f"SELECT {sums} FROM outcomes WHERE id > ? AND id <= ? AND (answered OR prompt_tokens IS NOT NULL)",
+            (first, last),
+        )
+        assert row is not None
+        return tuple(row)
+
+    def usage_since(self, at: float, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """The named columns of every outcome, of whatever settings, that was settled after a time."""
+        yield from self._db.query(f"SELECT {', '.join(names)} FROM outcomes WHERE at > ?", (at,))
 
     # Batches of rows: a digest tells that one is unchanged.
 
@@ -365,6 +395,8 @@ class Journal:
         self._db.insert("counters", [(settings, *(asdict(counts)[name] for name in _COUNTED))])
 
 
+_BLOCK = 8192
+_NEEDED = "('prompt_tokens', 'completion_tokens')"
 _COUNTED = ("answered", "failed", "prompt_tokens", "completion_tokens")
 
 
@@ -375,6 +407,11 @@ def _count(counts: Counts, answered: int, prompt: int | None, completion: int | 
         counts.failed += sign
     counts.prompt_tokens += sign * (prompt or 0)
     counts.completion_tokens += sign * (completion or 0)
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return None if known and len(known) < len(counts) else sum(known)
 
 
 def open_journal(path: str | Path) -> Journal:

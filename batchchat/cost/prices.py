@@ -148,6 +148,11 @@ class Price:
         """Whether it is known to cost nothing."""
         return all(rates.highest_input == rates.highest_output == rates.request == 0 for rates in self.ceilings)
 
+    @property
+    def linear(self) -> bool:
+        """Whether the cost of a sum of usages is the sum of their costs."""
+        return len(self.tiers) == 1 and self.schedule is None and not self.tiers[0].request
+
     def __str__(self) -> str:
         """As people read it, with its source."""
         if self.free:
