@@ -129,9 +129,13 @@ def _call_pieces(index: int, at: int, call: dict[str, Any]) -> Iterator[dict[str
         yield _piece(index, {"tool_calls": [{"index": at, "function": {"arguments": part}}]})
 
 
+_plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_escaped = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def encode(value: Any) -> bytes:
     """JSON with text as it is; escaped where it holds a lone surrogate, which UTF-8 cannot carry."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _plain(value).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _escaped(value).encode()

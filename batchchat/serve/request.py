@@ -238,12 +238,15 @@ def _needs_tools(asked: dict[str, Any], name: str) -> None:
         raise Refusal(400, f"'{name}' is only allowed when 'tools' are given - '{name}'")
 
 
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"The request body is not valid JSON: {error}") from None
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return _decode(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"The request body is not valid JSON: {error}") from None

@@ -22,6 +22,7 @@ BYTES_PER_TOKEN = 4
 IMAGE_TOKENS = 85
 MESSAGE_TOKENS = 3
 NORMAL = NormalDist()
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class Ask:
             if body.get(name) is not None:
                 tokens += _tokens(json.dumps(body[name]))
         asked = {name: value for name, value in body.items() if name not in DELIVERY}
-        plain = json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()
+        plain = _canonical(asked).encode()
         return cls(
             body=body,
             prompt=texts[-1],

@@ -16,7 +16,7 @@ from batchchat.serve.sim.example import example
 from batchchat.serve.sim.rules import without_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from batchchat.serve.sim.ask import Ask
     from batchchat.serve.sim.settings import Settings
@@ -28,6 +28,7 @@ blow blue boat body bond bone book boom born boss both bowl bulk burn bush busy 
 cash cast cell chat chip city club coal coat code cold come cook cool cope copy core cost crew
 """
 WORDS = tuple(TEXT.split())
+SPACED = tuple(f" {word}" for word in WORDS)
 TOKEN = re.compile(r"\s*\w+|\s*[^\w\s]|\s+")
 REFUSAL = "I'm sorry, but I can't help with that."
 
@@ -88,23 +89,22 @@ def _said(ask: Ask, settings: Settings, rule: str | None, index: int) -> list[st
     if form.get("type") == "json_schema":
         return tokens_of(json.dumps(example(form["json_schema"].get("schema", {}), _Picks(ask, index)), indent=1))
     if form.get("type") == "json_object":
-        return tokens_of(json.dumps({"answer": " ".join(_words(ask, index, 4))}))
+        return tokens_of(json.dumps({"answer": "".join(_words(ask, index, 4))}))
     if rule == "echo" or settings.text == "echo":
         return tokens_of(without_marks(ask.prompt))
     wanted = ask.marks.values.get("tokens") if ask.marks else None
     length = round(wanted if wanted is not None else ask.spread("tokens", settings.tokens, settings.tokens_sigma))
-    words = _words(ask, index, max(1, length))
-    return [next(words), *(f" {word}" for word in words)]
+    return _words(ask, index, max(1, length))
 
 
-def _words(ask: Ask, index: int, count: int) -> Iterator[str]:
-    """So many words: the hash of the request (and choice), then words that it chooses."""
+def _words(ask: Ask, index: int, count: int) -> list[str]:
+    """So many tokens: the hash of the request (and choice), then words that it chooses."""
     seed = hashlib.blake2b(index.to_bytes(2, "big"), digest_size=64, key=ask.digest).digest()
-    yield seed[:6].hex()
-    for at in range(count - 1):
-        if at and at % 64 == 0:
-            seed = hashlib.blake2b(seed, digest_size=64).digest()
-        yield WORDS[seed[at % 64] & 63]
+    bits = seed
+    while len(bits) < count:
+        seed = hashlib.blake2b(seed, digest_size=64).digest()
+        bits += seed
+    return [bits[:6].hex(), *(SPACED[byte & 63] for byte in bits[1:count])]
 
 
 def _cut(ask: Ask, tokens: list[str]) -> tuple[list[str], str]:
