@@ -32,6 +32,7 @@ class ParquetPart:
     Attributes:
         path, before, rows, columns, form: as of a text file; the rows are known from the metadata.
         schema: the `pyarrow.Schema`, with all metadata.
+        size: of the file, in bytes.
     """
 
     def __init__(self, path: str, form: Format) -> None:
@@ -41,6 +42,7 @@ class ParquetPart:
         self.form = form
         self.before = 0
         self._stamp = storage.stamp(path)
+        self.size = self._stamp.size
         try:
             with self.open() as file:
                 self._sizes = tuple(_group(file.metadata.row_group(n)) for n in range(file.num_row_groups))
@@ -70,9 +72,8 @@ class ParquetPart:
         import pyarrow as pa
 
         last = self.rows if stop is None else min(stop, self.rows)
+        self._require_unchanged()
         try:
-            if storage.stamp(self.path) != self._stamp:
-                raise InputFault(f"{self.path}: the file was changed while it was read; run again.")
             with self.open() as file:
                 before = 0
                 for group, (rows, size) in enumerate(self._sizes):
@@ -81,6 +82,26 @@ class ParquetPart:
                     before += rows
         except (pa.ArrowException, OSError) as error:
             raise InputFault(f"{self.path}: cannot be read on: {error}") from error
+
+    def raw(self, first: int, end: int) -> Iterator[bytes]:
+        """The file's bytes from one place to another, a piece at a time. Raises InputFault."""
+        self._require_unchanged()
+        try:
+            with storage.open_input(self.path) as file:
+                file.seek(first)
+                while first < end and (data := file.read(min(_READ_BUFFER, end - first))):
+                    first += len(data)
+                    yield data
+        except OSError as error:
+            raise InputFault(f"{self.path}: cannot be read on: {error}") from error
+
+    def _require_unchanged(self) -> None:
+        try:
+            changed = storage.stamp(self.path) != self._stamp
+        except OSError as error:
+            raise InputFault(f"{self.path}: cannot be read: {error.strerror or error}.") from error
+        if changed:
+            raise InputFault(f"{self.path}: the file was changed while it was read; run again.")
 
     def batches(self, columns: Sequence[str], start: int = 1, stop: int | None = None) -> Iterator[Batch]:
         """The rows from `start` to `stop`, by column, as Python values."""

@@ -99,4 +99,4 @@ def _timestamp(count: int, zone: str | None) -> Any:
     if count % 1000 == 0:
         return moment
     offset = moment.isoformat()[19:].lstrip(".0123456789")
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{count % 10**9:09d}{offset}"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{count % 10**9:09d}{offset}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
 from batchchat.errors import InputFault, UsageError
-from batchchat.output import delimited, jsonl, parquet
+from batchchat.output import delimited, jsonl, parquet, splice
 from batchchat.output.results import Results
 from batchchat.tables import Dialect, Format, find_format, require_format
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchchat.output.delimited import Sink
     from batchchat.output.results import Lookup
     from batchchat.output.source import Table
+    from batchchat.output.splice import ScratchSink
     from batchchat.records import ResultColumn
 
     Span = tuple[Any, int | None]  # a file, and the last of its rows that counts
@@ -196,20 +197,20 @@ def _write_file(
 ) -> tuple[str, storage.Stamp]:
     with storage.Publication(path) as publication:
         with storage.writing(path):
-            if form.compressed:
+            if form.kind == "parquet":
+                report.follow(_write_parquet(table, spans, publication.file, results))
+            elif form.compressed:
                 # No name and no time in its header, so that the same rows give the same bytes.
                 with gzip.GzipFile("", "wb", _GZIP_LEVEL, publication.file, mtime=0) as sink:
-                    report.follow(_write(table, spans, form, sink, results))
+                    report.follow(_write_text(table, spans, form, sink, results))
             else:
-                report.follow(_write(table, spans, form, publication.file, results))
+                report.follow(_write_text(table, spans, form, publication.file, results))
         return publication.commit(about_to)
 
 
-def _write(table: Table, spans: Iterable[Span], form: Format, sink: Sink, results: Results) -> Iterator[int]:
+def _write_text(table: Table, spans: Iterable[Span], form: Format, sink: Sink, results: Results) -> Iterator[int]:
     """Chooses how these files become that format."""
     source = table.parts[0]
-    if form.kind == "parquet":
-        return _write_parquet(table, spans, sink, results)
     if form.kind == "jsonl":
         if source.form.kind == "jsonl":
             return jsonl.passing_through(sink, spans, results)
@@ -223,10 +224,11 @@ def _write(table: Table, spans: Iterable[Span], form: Format, sink: Sink, result
     return delimited.anew(sink, spans, results, table.columns, replace(source.dialect, delimiter=delimiter))
 
 
-def _write_parquet(table: Table, spans: Iterable[Span], sink: Sink, results: Results) -> Iterator[int]:
+def _write_parquet(table: Table, spans: Iterable[Span], sink: ScratchSink, results: Results) -> Iterator[int]:
     kind = table.parts[0].form.kind
     if kind == "parquet":
-        return parquet.from_parquet(sink, spans, results)
+        whole = list(spans)
+        return (splice.spliced if splice.fits(whole) else parquet.from_parquet)(sink, whole, results)
     if kind == "jsonl":
         columns = parquet.json_columns(table.spans(), table.columns)
         _reject_late_names(table, columns, results)

@@ -57,6 +57,10 @@ class ParquetSource(Source, Protocol):
     """A Parquet file."""
 
     schema: Any
+    size: int
+
+    def raw(self, first: int, end: int) -> Iterator[bytes]:
+        """The file's bytes from one place to another."""
 
     def open(self) -> Any:
         """The `pyarrow.parquet.ParquetFile`, as a context manager."""

@@ -50,8 +50,9 @@ def writing(path: str) -> Iterator[None]:
 class _Digesting(io.RawIOBase):
     """A file for writing that digests what passes. It can tell where it is, not seek."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, folder: Path | None) -> None:
         self._file = file
+        self._folder = folder
         self._hasher = hashlib.sha256()
         self._size = 0
 
@@ -67,6 +68,10 @@ class _Digesting(io.RawIOBase):
 
     def tell(self) -> int:
         return self._size
+
+    def scratch(self) -> BinaryIO:
+        """A temporary file without a name, on the same disk; it is kept in memory as long as it is small."""
+        return cast("BinaryIO", tempfile.SpooledTemporaryFile(_BUFFER, dir=str(self._folder) if self._folder else None))
 
     def hexdigest(self) -> str:
         return self._hasher.hexdigest()
@@ -96,7 +101,7 @@ class Publication:
                 self._temporary = _temporary(self._target)
                 self._raw = self._temporary.open("xb", buffering=_BUFFER)
                 _lock(self._raw.fileno())
-        self.file = _Digesting(self._raw)
+        self.file = _Digesting(self._raw, self._target and self._target.parent)
         return self
 
     def commit(self, about_to: Callable[[str], None] | None = None) -> tuple[str, Stamp]:
