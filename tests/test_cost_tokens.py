@@ -42,7 +42,7 @@ def official(tmp_path_factory):
 
 WORDS = (
     "the quick Brown FOX isn't don\u2019t naïve Straße Zażółć привет мир 你好世界 我喜欢这个手机 こんにちは カタカナ "
-    "안녕하세요 नमस्ते สวัสดี مرحبا שלום Ελλάδα 😀 👩\u200d👩\u200d👧 🇩🇪 <|endoftext|> <|im_start|> def __init__(self): {}; "
+    "안녕하세요 नमस्ते สวัสดี مرحبا שלום Ελλάδα 😀 👩\u200d👩\u200d👧 🇩🇪 <|endoftext|> <|im_start|> def f(self): {}; "
     "http://example.org/?q=1&r=%20 12345678 3.14159 -7 € ½ ﷺ \ufffd \u200b e\u0301 \x00 \x1b[0m ===== ....... \\n"
 )
 
