@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batchchat.cli import export, failure, resume, run, serve, show, status, stream
+from batchchat.cli.option import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,16 +38,22 @@ app = typer.Typer(
 )
 
 
-@app.callback(invoke_without_command=True)
+def tell_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        stream.emit(f"batchchat {_version()}")
+        raise typer.Exit
+
+
+@app.callback()
 def start(
-    ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version")] = False,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=tell_version, help="Print the version")
+    ] = False,
 ) -> None:
     """A chat completion for every row of a table: fast, cheap, and safe to leave alone overnight."""
-    if version:
-        stream.emit(f"batchchat {_version()}")
-    elif ctx.invoked_subcommand is None:
-        stream.emit(_START)
+    assert not version  # its callback has left
 
 
 for part in (run, resume, status, export, show, serve):
@@ -54,8 +62,12 @@ for part in (run, resume, status, export, show, serve):
 
 def entry(words: Sequence[str] | None = None) -> int:
     """Run the command line; its exit status."""
+    words = sys.argv[1:] if words is None else list(words)
+    if (text := _at_once(words)) is not None:
+        stream.emit(text)
+        return 0
     try:
-        returned: Any = app(args=None if words is None else list(words), prog_name="batchchat", standalone_mode=False)
+        returned: Any = app(args=words, prog_name="batchchat", standalone_mode=False)
     except typer.Abort:
         return failure.INTERRUPTED + failure.SIGINT
     except Exception as error:
@@ -66,6 +78,14 @@ def entry(words: Sequence[str] | None = None) -> int:
         stream.tell(_usage(error, wording()))
         return int(getattr(error, "exit_code", failure.USAGE))
     return returned if isinstance(returned, int) else 0
+
+
+def _at_once(words: Sequence[str]) -> str | None:
+    """The page of a plain question, which Typer would load its validation for; None where there is more to do."""
+    if not words:
+        return _START
+    plain = len(words) == 2 and words[0] in PAGES and words[1] in {"-h", "--help"}
+    return PAGES[words[0]].render() if plain else None
 
 
 def _version() -> str:

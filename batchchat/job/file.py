@@ -95,7 +95,8 @@ def _unknown(path: str, text: str, place: Place, known: dict[str, tuple[str, ...
         hint = f"; it belongs in [{elsewhere[0]}]"
     elif place[0] == "request" and len(place) > 1:
         ours = OUR_FIELDS.get(name)
-        hint = f": {ours}" if ours else f"{hint}; a field that only some servers know goes under [request.extra_body]"
+        other = "a field that only some servers know goes under [request.extra_body]"
+        hint = f": {ours}" if ours else f"{hint} ({other})"
     return UsageError(f"{_place(path, text, place)}: unknown key {'.'.join(place)}{hint}")
 
 

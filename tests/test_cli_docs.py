@@ -1,0 +1,40 @@
+"""The pages about commands and job files say what the program does."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from batchchat.cli.manual import manual
+from batchchat.job.options import VARIABLES
+from batchchat.job.schema import JobFile, known_keys
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+JOB_FILES = (DOCS / "job-files.md").read_text(encoding="utf-8")
+
+
+def test_the_command_page_is_that_of_the_help():
+    """docs/cli.md is what `python -m batchchat.cli.manual` prints now."""
+    assert (DOCS / "cli.md").read_text(encoding="utf-8") == manual(), (
+        "run: python -m batchchat.cli.manual > docs/cli.md"
+    )
+
+
+def test_the_job_file_page_names_every_key():
+    """Every key that a job file may have stands on its page, and so does every variable's rule."""
+    keys = known_keys(JobFile)
+    named = set(re.findall(r"`(?:[a-z]+\.)?([a-z_]+)`", JOB_FILES)) | set(
+        re.findall(r"\[(?:request\.)?([a-z_]+)\]", JOB_FILES)
+    )
+    missing = {key for section, inner in keys.items() for key in (section, *(inner or ()))} - named
+    assert missing == set()
+    assert all(name in JOB_FILES for name in list(VARIABLES)[:3])
+
+
+@pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", JOB_FILES, re.DOTALL))
+def test_the_job_files_on_the_page_are_job_files(text):
+    """Each example is one that the program takes."""
+    JobFile.model_validate({"input": "t.csv", **tomllib.loads(text)})
