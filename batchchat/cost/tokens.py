@@ -25,6 +25,7 @@ import json
 import os
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +219,9 @@ _TOOL_MARKS = (b'"tools":', b'"functions":', b'"response_format":')
 @functools.lru_cache(maxsize=4)
 def _exact(tokenizer: str) -> Callable[[str], int] | None:
     try:
-        bindings = importlib.import_module("bpe_openai._bindings")
+        with warnings.catch_warnings():  # it opens its data in a way that Python 3.11 calls deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            bindings = importlib.import_module("bpe_openai._bindings")
     except ImportError:
         return _from_cache_of_tiktoken(tokenizer)
     # The bindings count without making the list; the package's `encode_ordinary` gives up above 200,000 tokens.
