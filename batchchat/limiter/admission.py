@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from batchchat import errors, events
 from batchchat.limiter import waits
@@ -20,9 +20,11 @@ from batchchat.limiter.bound import Bound, Tally
 from batchchat.limiter.breaker import Breaker
 from batchchat.limiter.completions import Completions
 from batchchat.limiter.freeze import Freeze
+from batchchat.limiter.learned import Learned
 from batchchat.limiter.lease import Lease
 from batchchat.limiter.pool import Pool
 from batchchat.limiter.quota import DAY, MINUTE, Quota
+from batchchat.limiter.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +36,17 @@ FOREVER = float("inf")
 DEVIATIONS = 2.0
 """How many standard deviations of what is in flight are kept free of a told token limit."""
 REFUSALS_TO_STOP = 5
+PACED_LATELY = 1.0
+"""A request that was refused this many seconds after a rate had held somebody back was paced, not held by slots."""
+
+
+class Told(TypedDict, total=False):
+    """Limits that the person knows: requests (rpm, rpd) and tokens (tpm, tpd), a minute and a day."""
+
+    rpm: float | None
+    tpm: float | None
+    rpd: float | None
+    tpd: float | None
 
 
 class Admission:
@@ -48,19 +61,18 @@ class Admission:
         self,
         *,
         concurrency: int | None,
-        rpm: float | None = None,
-        tpm: float | None = None,
-        rpd: float | None = None,
-        tpd: float | None = None,
         clock: Callable[[], float],
         observer: events.Observer | None = None,
         max_retry_after: float,
         max_outage: float,
         rng: random.Random | None = None,
+        **told: Unpack[Told],
     ) -> None:
         now = clock()
         self.clock = clock
-        self.pool = Pool(concurrency, now=now)
+        self.pool = Pool(concurrency)
+        self.shown = Shown()
+        self.learned = Learned()
         self.completions = Completions()
         self.freeze = Freeze(rng or random.Random())  # noqa: S311 - jitter, no secret
         self.breaker = Breaker(max_outage)
@@ -69,11 +81,14 @@ class Admission:
         self._observer = observer or events.Observer()
         self._max_retry_after = max_retry_after
         self._max_outage = max_outage
-        self._requests = [Quota("requests", each, span, now=now) for each, span in ((rpm, MINUTE), (rpd, DAY)) if each]
-        self._tokens = [Quota("tokens", each, span, now=now) for each, span in ((tpm, MINUTE), (tpd, DAY)) if each]
+        requests = ((told.get("rpm"), MINUTE), (told.get("rpd"), DAY))
+        tokens = ((told.get("tpm"), MINUTE), (told.get("tpd"), DAY))
+        self._requests = [Quota("requests", each, span, now=now) for each, span in requests if each]
+        self._tokens = [Quota("tokens", each, span, now=now) for each, span in tokens if each]
         self._tally = Tally(now)
         self._stopped: errors.JobStopped | None = None
         self._started = 0
+        self._paced_at = -FOREVER
         self._refused_since: float | None = None
         self._refused_episodes = 0
         self._said_too_large = False
@@ -102,15 +117,18 @@ class Admission:
         self.pool.take()
         for quota in self._requests:
             quota.take(now, 1)
-        if self._tokens:
+        if self._tokens or self.shown.seen:
             lease.completion = self.completions.part_of(tokens)
             for quota in self._tokens:
                 quota.take(now, tokens)
+        if self.shown.seen:
+            self.shown.take(now, lease)
+        self.learned.take(now, number=lease.number)
         if self.breaker.open:
             lease.probe = self.breaker.started()
         freeze = self.freeze
-        if not freeze.idle:
-            freeze.started(now)
+        if not freeze.idle and freeze.started(now):
+            self.learned.resumed(now, number=lease.number)
         lease.epoch = freeze.epoch
         return lease
 
@@ -119,22 +137,36 @@ class Admission:
         if until > now:
             self._tally.waits_for(now, "refusals")
             return until
-        until = now
-        for quota in self._requests:
-            at = quota.ready_at(now, 1)
-            if at > until:
-                until = at
-                self._tally.waits_for(now, "requests")
-        if self._tokens:
-            at = self._tokens_ready_at(now, tokens)
-            if at > until:
-                until = at
-                self._tally.waits_for(now, "tokens")
-        if until > now:
-            return until
+        at, kind = self._rates_ready_at(now, tokens)
+        if at > now:
+            self._paced_at = now
+            self._tally.waits_for(now, kind)
+            return at
         if self._tally.kind != "nothing":
             self._tally.waits_for(now, "nothing")
         return self.pool.ready_at(now)
+
+    def _rates_ready_at(self, now: float, tokens: int) -> tuple[float, Binding]:
+        """The latest of what was told, what headers show and what was learned, and the unit that it is about."""
+        until = now
+        kind: Binding = "requests"
+        for quota in self._requests:
+            until = max(until, quota.ready_at(now, 1))
+        if self._tokens:
+            at = self._tokens_ready_at(now, tokens)
+            if at > until:
+                until, kind = at, "tokens"
+        if self.shown.seen:
+            at, unit = self.shown.ready_at(now, tokens)
+            if at > until:
+                until, kind = at, unit
+        learned = self.learned
+        if learned.rate is not None:
+            at = learned.ready_at(now)
+            learned.held(now, by_rate=at > until)
+            if at > until:
+                until, kind = at, "requests"
+        return until, kind
 
     def _ask_breaker(self, now: float, tokens: int) -> float:
         gives_up_at = self.breaker.gives_up_at
@@ -160,19 +192,17 @@ class Admission:
 
     def settled(self, lease: Lease, tokens_used: int | None, limits: RateLimits | None, latency: float) -> None:
         """A whole answer."""
-        del limits, latency
+        del latency  # the clock says it too, and counts the way there and back
         now = self.clock()
-        self.pool.give_back()
+        self.pool.answered(now, started=lease.started)
         self._alive()
-        if not self.freeze.idle:
-            self.freeze.answered(now, epoch=lease.epoch)
+        if not self.freeze.idle and self.freeze.answered(now, epoch=lease.epoch):
+            self.learned.resumed(lease.started, number=lease.number)
         self._refused_since = None
-        if self._tokens and tokens_used is not None:
-            self.completions.learn(tokens_used - (lease.tokens - lease.completion))
-            difference = tokens_used - lease.tokens
-            if difference:
-                for quota in self._tokens:
-                    quota.settle(now, lease.started, difference)
+        if tokens_used is not None and (self._tokens or self.shown.seen):
+            self._settle_tokens(now, lease, tokens_used)
+        if limits is not None:
+            self.shown.learn(now, lease, limits)
         if self.on_free is not None:
             self.on_free()
 
@@ -181,7 +211,9 @@ class Admission:
         now = self.clock()
         self.pool.give_back()
         self._alive()
-        self._refund(now, lease, error.limits)
+        if error.limits is not None:
+            self._refund(now, lease, error.limits)
+            self.shown.learn(now, lease, error.limits)
         pause = self.freeze.refused(
             now,
             epoch=lease.epoch,
@@ -192,6 +224,10 @@ class Admission:
         if error.retry_after is not None and error.retry_after > self._max_retry_after:
             self._stop(waits.too_long(error.retry_after, self._max_retry_after))
         if pause:
+            if self._paced_at < lease.started - PACED_LATELY:
+                self.pool.refused(now)
+            if self.learned.rate is None or self._paced_at >= lease.started - PACED_LATELY:
+                self.learned.refused(now, number=lease.number, until=self.freeze.until)
             self._count_refusals(now, error)
             self._observer.throttled(error, delay=pause)
         if self.on_free is not None:
@@ -203,6 +239,7 @@ class Admission:
         self.pool.give_back()
         if isinstance(error, errors.UnreadableReply):
             self.answered = True
+        self.pool.failed(now)
         opened = self.breaker.failed(
             now, error, first=not lease.front, probe=lease.probe, in_flight=self.pool.in_flight
         )
@@ -243,8 +280,17 @@ class Admission:
         if not self.breaker.calm and self.breaker.answered():
             self._observer.paused("")
 
-    def _refund(self, now: float, lease: Lease, limits: RateLimits | None) -> None:
-        if limits is None or limits.tokens_remaining is None or limits.tokens_limit is None:
+    def _settle_tokens(self, now: float, lease: Lease, used: int) -> None:
+        self.completions.learn(used - (lease.tokens - lease.completion))
+        difference = used - lease.tokens
+        if difference:
+            for quota in self._tokens:
+                quota.settle(now, lease.started, difference)
+            if self.shown.seen:
+                self.shown.settle(now, lease.started, difference)
+
+    def _refund(self, now: float, lease: Lease, limits: RateLimits) -> None:
+        if limits.tokens_remaining is None or limits.tokens_limit is None:
             return
         counted = limits.tokens_limit - limits.tokens_remaining
         for quota in self._tokens:

@@ -58,20 +58,27 @@ class Freeze:
         self.until = now + pause
         return pause
 
-    def started(self, now: float) -> None:
-        """A request starts; the first one after a pause is looked after before others follow."""
+    def started(self, now: float) -> bool:
+        """A request starts; the first one after a pause is looked after before others follow.
+
+        True where it is the second one: the first was not refused within the time that a refusal takes.
+        """
         if not self._thawed:
             self._thawed = self._looking = True
             self.until = now + min(max(3 * self._reply_time, SHORTEST_LOOK), LONGEST_LOOK)
+            return False
+        looked, self._looking = self._looking, False
+        return looked
 
-    def answered(self, now: float, *, epoch: int) -> None:
-        """A request of this epoch was answered."""
+    def answered(self, now: float, *, epoch: int) -> bool:
+        """A request of this epoch was answered; True where it was the first one after a pause."""
         if epoch != self.epoch:
-            return
+            return False
         self._unanswered = 0
-        if self._looking:
-            self._looking = False
+        looked, self._looking = self._looking, False
+        if looked:
             self.until = now
+        return looked
 
     @property
     def idle(self) -> bool:

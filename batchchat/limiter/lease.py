@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchchat import errors
     from batchchat.limiter.admission import Admission
+    from batchchat.limiter.shown import Marks
     from batchchat.records import RateLimits
 
 
@@ -21,9 +22,10 @@ class Lease:
         epoch: the stretch between two pauses in which it started.
         probe: whether it tries an endpoint that is held for dead.
         completion: the part of `tokens` that was reserved for the completion.
+        marks: where our own counts stood at the start, for reading its headers; None where none were seen yet.
     """
 
-    __slots__ = ("_admission", "completion", "epoch", "front", "number", "probe", "started", "tokens")
+    __slots__ = ("_admission", "completion", "epoch", "front", "marks", "number", "probe", "started", "tokens")
 
     def __init__(self, admission: Admission, tokens: int, started: float, *, front: bool, number: int) -> None:
         self._admission: Admission | None = admission
@@ -34,6 +36,7 @@ class Lease:
         self.epoch = 0
         self.probe = False
         self.completion = 0.0
+        self.marks: Marks | None = None
 
     def settle(self, *, tokens_used: int | None, limits: RateLimits | None, latency: float) -> None:
         """A whole answer came: `tokens_used` is its usage's total, None where it had none."""

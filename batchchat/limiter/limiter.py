@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from batchchat import errors
 from batchchat.limiter.admission import FOREVER, Admission
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchchat import events
+    from batchchat.limiter.admission import Told
     from batchchat.limiter.bound import Bound
     from batchchat.limiter.lease import Lease
 
@@ -40,40 +41,31 @@ class Limiter:
 
     Args:
         concurrency: requests in flight, at most; None: learned, from 16.
-        rpm: requests a minute; None: not told.
-        tpm: tokens a minute.
-        rpd: requests a day.
-        tpd: tokens a day.
         clock: seconds that only ever grow.
         observer: is told of refusals and outages.
         max_retry_after: the longest wait, in seconds, that the endpoint may ask for.
         max_outage: seconds without an answer after which the job stops.
+        told: limits that are known, `rpm`, `tpm`, `rpd` and `tpd`; None, or left out: not known.
     """
 
     def __init__(
         self,
         *,
         concurrency: int | None,
-        rpm: float | None = None,
-        tpm: float | None = None,
-        rpd: float | None = None,
-        tpd: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         observer: events.Observer | None = None,
         max_retry_after: float,
         max_outage: float,
+        **told: Unpack[Told],
     ) -> None:
         self._clock = clock
         self._admission = Admission(
             concurrency=concurrency,
-            rpm=rpm,
-            tpm=tpm,
-            rpd=rpd,
-            tpd=tpd,
             clock=clock,
             observer=observer,
             max_retry_after=max_retry_after,
             max_outage=max_outage,
+            **told,
         )
         self._admission.on_free = self.wake
         self._again: deque[_Waiter] = deque()
@@ -82,6 +74,7 @@ class Limiter:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = FOREVER
         self._callbacks: list[Callable[[], None]] = []
+        self._admission.pool.on_change = self._changed
 
     @property
     def concurrency(self) -> int:
@@ -160,6 +153,10 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
             self._timer_at = FOREVER
+
+    def _changed(self) -> None:
+        for callback in self._callbacks:
+            callback()
 
     async def _wait(self, tokens: int, *, front: bool) -> Lease:
         future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()

@@ -1,0 +1,191 @@
+"""A limit that headers show: the rate that they leave us, with others spending the same quota.
+
+In come the headers of answers; out comes the earliest moment of the next start, like that of a limit that was told.
+What kind of server shows them is judged again and again (`sight.py`); until that is known, what remains is spread over
+the time until its reset, or what was spent is taken to come back at an even rate, whichever is more: few requests have
+been sent by then.
+
+What others spend shows in what remains. A bucket is steered by its level: at seven tenths it gives exactly its refill,
+below that less, so that whoever else draws on it finds it filled. In a fixed window what remains is spread over what is
+left of it. In a sliding one our own starts and what remains are together what there is for us.
+
+Between two answers our own starts are reckoned with; headers are as old as their answer took.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from batchchat.limiter.pace import Pace
+from batchchat.limiter.sight import Sight, grain, judge
+from batchchat.limiter.window import Window
+
+if TYPE_CHECKING:
+    from batchchat.limiter.quota import Unit
+    from batchchat.limiter.sight import Verdict
+
+KEPT = 48
+JUDGED_EVERY = 8
+LEVEL = 0.7
+EAGER = 0.03
+LEAST = 0.02
+"""Of a rate: what is left of it where nothing remains, so that new headers are seen at all."""
+JITTER = 0.4
+SAFE = 0.99
+
+
+class Headers:
+    """One unit's limit (requests or tokens), as the headers of one endpoint show it."""
+
+    __slots__ = (
+        "_count",
+        "_last",
+        "_pace",
+        "_period",
+        "_sights",
+        "_turned",
+        "_verdict",
+        "_window",
+        "limit",
+        "spent",
+        "unit",
+    )
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit: Unit = unit
+        self.limit = 0.0
+        self.spent = 0.0  # what was started since the beginning
+        self._sights: deque[Sight] = deque(maxlen=KEPT)
+        self._last: Sight | None = None
+        self._count = 0
+        self._verdict: Verdict | None = None
+        self._turned = False  # its window has started anew since the last headers
+        self._period = 0.0
+        self._pace: Pace | None = None
+        self._window: Window | None = None
+
+    @property
+    def per_second(self) -> float | None:
+        """The rate that is kept now; None while the headers do not limit anything."""
+        return self._pace.per_second if self._pace is not None else None
+
+    def ready_at(self, now: float, amount: float) -> float:
+        """The earliest moment at which this amount may start."""
+        pace, verdict, last = self._pace, self._verdict, self._last
+        if pace is None or last is None:
+            return now
+        if self._window is not None:
+            return max(pace.ready_at(amount), self._window.ready_at(now, amount))
+        if verdict is not None and verdict.kind == "fixed":
+            if now >= verdict.turn:
+                if not self._turned:
+                    self._turned = True
+                    self._steer(now)
+            elif last.remaining - (self.spent - last.spent) < amount <= self.limit:
+                return verdict.turn + JITTER / 4
+        return pace.ready_at(amount)
+
+    @property
+    def used(self) -> float | None:
+        """What we ourselves started within the server's sliding window; None where it is not known to have one."""
+        return self._window.total if self._window is not None else None
+
+    def take(self, now: float, amount: float) -> None:
+        """The amount starts now."""
+        self.spent += amount
+        if self._pace is not None:
+            self._pace.take(now, amount)
+        if self._window is not None:
+            self._window.take(now, amount)
+
+    def settle(self, now: float, started: float, difference: float) -> None:
+        """What started at `started` turned out larger or smaller."""
+        if self._pace is not None:
+            self._pace.settle(difference)
+        if self._window is not None:
+            self._window.settle(now, started, difference)
+
+    def learn(self, now: float, sight: Sight) -> None:
+        """The headers of an answer that has just come."""
+        if sight.limit != self.limit:
+            self.limit = sight.limit
+            self._sights.clear()
+            self._verdict = self._window = None
+        if self._sights and sight.at < self._sights[-1].at:
+            return
+        self._last = sight
+        self._turned = False
+        apart = 0.25 if self._count > KEPT and grain(self._sights) == 1.0 else 0.02
+        if len(self._sights) < KEPT // 3 or sight.at - self._sights[-1].at >= apart:
+            self._sights.append(sight)
+            self._count += 1
+            if self._count % JUDGED_EVERY == 0 or (self._verdict is None and len(self._sights) >= 4):
+                self._judge(now)
+        self._steer(now)
+
+    def _judge(self, now: float) -> None:
+        verdict = judge(self._sights)
+        if verdict is None:
+            return
+        known = self._verdict
+        if known is not None and known.kind != verdict.kind and self._still_true(known):
+            return
+        self._verdict = verdict
+        self._period = max(verdict.period, self._period if known is not None and known.kind == verdict.kind else 0.0)
+        if verdict.kind != "sliding":
+            self._window = None
+        elif self._window is None:
+            self._window = Window(self.limit, self._period + JITTER, now=now, bins=600)
+            self._window.take(now, self.spent - self._sights[0].spent)
+
+    def _still_true(self, known: Verdict) -> bool:
+        """Whether a bucket's line still holds: at an even level it looks like any window."""
+        if known.kind != "bucket":
+            return False
+        misses = [abs(each.remaining - (known.size - known.rate * each.reset)) for each in self._sights]
+        return sum(misses) / len(misses) <= max(2.0, 0.05 * known.size)
+
+    def _steer(self, now: float) -> None:
+        per_second = self._rate(now)
+        if per_second is None:
+            self._pace = None
+        elif self._pace is None:
+            self._pace = Pace(per_second)
+            self._pace.hold(now)
+        else:
+            self._pace.change(now, per_second)
+
+    def _rate(self, now: float) -> float | None:
+        last = self._last
+        if last is None or self.limit <= 0:
+            return None
+        verdict = self._verdict
+        if verdict is None:
+            if last.reset <= 0:
+                return None
+            return max(last.limit - last.remaining, last.remaining, 1.0) / last.reset
+        left = last.remaining - (self.spent - last.spent)
+        if verdict.kind == "bucket":
+            level = min(left + verdict.rate * (now - last.at), verdict.size) / verdict.size
+            return verdict.rate * _eagerness(level)
+        if verdict.kind == "fixed":
+            return self._rate_of_fixed(now, left, verdict)
+        assert self._window is not None
+        ours = max(left, 0.0) + self._window.total if last.used is None else last.remaining + last.used
+        self._window.limit = max(ours, 1.0)
+        return max(ours * SAFE, LEAST * self.limit) / self._period
+
+    def _rate_of_fixed(self, now: float, left: float, verdict: Verdict) -> float:
+        even = self.limit / self._period
+        until = verdict.turn - now
+        if until <= 0:
+            return even  # it has turned since: a new answer will tell what others take
+        return min(max(left, LEAST * even * until) / max(until + JITTER, JITTER), 2 * even)
+
+
+def _eagerness(level: float) -> float:
+    """The part of its refill that a bucket at this level is asked for."""
+    if level >= LEVEL:
+        return 1.0 + EAGER * (level - LEVEL) / (1.0 - LEVEL)
+    return max(level / LEVEL, LEAST)

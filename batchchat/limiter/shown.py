@@ -1,0 +1,87 @@
+"""The limits that an endpoint shows in its headers, requests and tokens together.
+
+In come the headers of answers and of refusals; nothing is limited before the first of them. Headers without a time of
+reset say too little to pace by: then refusals teach the rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchchat.limiter.headers import Headers
+from batchchat.limiter.sight import Sight
+
+if TYPE_CHECKING:
+    from batchchat.limiter.lease import Lease
+    from batchchat.limiter.quota import Unit
+    from batchchat.records import RateLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Where our own counts stood when a request had started: spent in all, and used within a sliding window."""
+
+    requests: float
+    requests_used: float | None
+    tokens: float
+    tokens_used: float | None
+
+
+class Shown:
+    """What headers limit. Before headers were seen it limits nothing and costs nothing."""
+
+    __slots__ = ("requests", "seen", "tokens")
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.requests = Headers("requests")
+        self.tokens = Headers("tokens")
+
+    def ready_at(self, now: float, tokens: float) -> tuple[float, Unit]:
+        """The earliest moment at which a request may start, and which of its units says so."""
+        by_requests = self.requests.ready_at(now, 1)
+        by_tokens = self.tokens.ready_at(now, tokens)
+        return (by_tokens, "tokens") if by_tokens > by_requests else (by_requests, "requests")
+
+    def take(self, now: float, lease: Lease) -> None:
+        """A request starts."""
+        requests, tokens = self.requests, self.tokens
+        requests.take(now, 1)
+        tokens.take(now, lease.tokens)
+        lease.marks = Marks(requests.spent, requests.used, tokens.spent, tokens.used)
+
+    def settle(self, now: float, started: float, difference: float) -> None:
+        """A request used more or fewer tokens than were reserved."""
+        self.tokens.settle(now, started, difference)
+
+    def learn(self, now: float, lease: Lease, limits: RateLimits) -> None:
+        """The headers of the answer to this request, or of its refusal."""
+        self.seen = True
+        marks = lease.marks
+        if marks is None:
+            marks = Marks(self.requests.spent, None, self.tokens.spent, None)
+        if limits.requests_limit and limits.requests_remaining is not None and limits.requests_reset is not None:
+            self.requests.learn(
+                now,
+                Sight(
+                    at=lease.started,
+                    limit=limits.requests_limit,
+                    remaining=limits.requests_remaining,
+                    reset=limits.requests_reset,
+                    spent=marks.requests,
+                    used=marks.requests_used,
+                ),
+            )
+        if limits.tokens_limit and limits.tokens_remaining is not None and limits.tokens_reset is not None:
+            self.tokens.learn(
+                now,
+                Sight(
+                    at=lease.started,
+                    limit=limits.tokens_limit,
+                    remaining=limits.tokens_remaining,
+                    reset=limits.tokens_reset,
+                    spent=marks.tokens,
+                    used=marks.tokens_used,
+                ),
+            )
