@@ -116,26 +116,24 @@ class Sliding:
 
 
 class Fixed:
-    """At most the limit between two ticks of the clock."""
+    """At most the limit between two ticks of the clock. What others take, they take steadily through the window."""
 
     def __init__(self, limit: float, *, period: float, others: float = 0.0) -> None:
         self.limit = limit
         self._period = period
-        self._others = limit * others / period
+        self._free = limit * (1 - others)
         self._window = -1
         self._used = 0.0
 
-    def _turn(self, now: float) -> float:
-        """What is used in the window of this moment."""
+    def _turn(self, now: float) -> None:
         window = int(now // self._period)
         if window != self._window:
             self._window, self._used = window, 0.0
-        return self._used + self._others * (now - window * self._period)
 
     def wait(self, now: float, amount: float) -> float:
         """See `Window`."""
-        used = self._turn(now)
-        return self.reset(now) if self._used and used + amount - self.limit > CLOSE else 0.0
+        self._turn(now)
+        return self.reset(now) if self._used and self._used + amount - self._free > CLOSE else 0.0
 
     def take(self, now: float, amount: float) -> None:
         """See `Window`."""
@@ -144,7 +142,9 @@ class Fixed:
 
     def remaining(self, now: float) -> float:
         """See `Window`."""
-        return max(0.0, self.limit - self._turn(now))
+        self._turn(now)
+        elapsed = (now - self._window * self._period) / self._period
+        return max(0.0, self.limit - self._used - (self.limit - self._free) * elapsed)
 
     def reset(self, now: float) -> float:
         """See `Window`."""
