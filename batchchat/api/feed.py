@@ -126,11 +126,11 @@ class Feed:
         return left
 
     def _states(self, batch: Batch) -> dict[int, Stored]:
-        """Of each row the first answer in the chain, else the first failure."""
-        states: dict[int, Stored] = {}
-        for settings in self._chain:
+        """Of each row the first answer in the chain, else the failure under these settings, if there is one."""
+        states = self._journal.stored(self._chain[0], batch.start, batch.size)
+        for settings in self._chain[1:]:
             for row, stored in self._journal.stored(settings, batch.start, batch.size).items():
-                if row not in states or (states[row].state == "failed" and stored.state != "failed"):
+                if stored.state != "failed" and (row not in states or states[row].state == "failed"):
                     states[row] = stored
         return states
 

@@ -51,7 +51,7 @@ class Door:
     """Who may come in, and for what.
 
     Attributes:
-        models: served names; the first is listed. Empty: any name is served, and `listed` is.
+        models: served names. Empty: any name is served, and `listed` is.
         listed: the name in the list of models where any is served.
         owner: as the list of models has it.
         want_key: a key has to be sent, whichever it is.
@@ -115,11 +115,10 @@ class Routes:
         raise Refusal(404, f"Invalid URL ({request.method} {request.path[:200]})")
 
     def _models(self, name: str) -> dict[str, Any]:
-        listed = self.door.models[0] if self.door.models else self.door.listed
         if name:
             self._check_model(name)
             return self._model(name)
-        return {"object": "list", "data": [self._model(listed)]}
+        return {"object": "list", "data": [self._model(served) for served in self.door.models or (self.door.listed,)]}
 
     def _model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": self.door.owner}

@@ -1,0 +1,497 @@
+"""The main job, end to end, against the simulator over a socket."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from batchchat.api import execute, export_job, job_status, resume_job, show_request
+from batchchat.errors import UsageError
+from batchchat.events import Observer
+from batchchat.job import resolve
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch) -> Path:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "BATCHCHAT_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def table(path: Path, *prompts: str, **columns: list[str]) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "prompt", *columns])
+        writer.writerows([n, prompt, *(c[n] for c in columns.values())] for n, prompt in enumerate(prompts))
+    return str(path)
+
+
+def read(path: str | Path) -> list[dict[str, str]]:
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run(source: str, sim, **options):
+    options = {"base_url": sim.base_url, "model": "sim", "concurrency": 8} | options
+    return execute(resolve(options, input=source, environ={}), observer=Observer())
+
+
+def asked(sim) -> int:
+    return sim.stats()["received"]
+
+
+def test_a_table_gets_its_answers(place, simulator):
+    """Every row gets its completion, finish_reason and tokens beside its own columns."""
+    sim = simulator(text="echo")
+    summary = run(table(place / "t.csv", "one", "two"), sim)
+    assert (summary.status, summary.succeeded, summary.failed, summary.pending) == (0, 2, 0, 0)
+    rows = read("t.completions.csv")
+    assert [row["prompt"] for row in rows] == ["one", "two"]
+    assert all(row["completion"] and row["finish_reason"] == "stop" and row["error"] == "" for row in rows)
+    assert [*rows[0]] == [
+        "id", "prompt", "completion", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "error"
+    ]  # fmt: skip
+    assert summary.requests == asked(sim) == 2
+
+
+def test_a_finished_job_sends_nothing(place, simulator):
+    """Run again, a finished job sends nothing, publishes the same, and exits as it did."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "@@400 two")
+    first = run(source, sim)
+    before = Path("t.completions.csv").read_bytes()
+    again = run(source, sim)
+    assert (first.status, again.status) == (3, 3)
+    assert (again.requests, again.reused) == (0, 2)
+    assert Path("t.completions.csv").read_bytes() == before
+
+
+def test_a_failed_row_has_its_error(place, simulator):
+    """A row that is refused fails alone: its error says why, with the HTTP status; the others are answered."""
+    summary = run(table(place / "t.csv", "one", "@@400 two", "three"), simulator())
+    assert (summary.status, summary.succeeded, summary.failed) == (3, 2, 1)
+    rows = read("t.completions.csv")
+    assert "(HTTP 400)" in rows[1]["error"]
+    assert rows[1]["completion"] == ""
+    assert summary.errors[0][1] == 1
+
+
+def test_added_edited_and_swapped_rows_cost_only_themselves(place, simulator):
+    """A row added costs one request, one edited costs one, two swapped cost none."""
+    sim = simulator()
+    prompts = [f"prompt {n}" for n in range(20)]
+    run(table(place / "t.csv", *prompts), sim)
+    answers = {row["prompt"]: row["completion"] for row in read("t.completions.csv")}
+    steps = [
+        ([*prompts, "added"], 1),
+        ([*prompts[:3], "edited", *prompts[4:], "added"], 1),
+        ([prompts[1], prompts[0], *prompts[2:3], "edited", *prompts[4:], "added"], 0),
+        (["first", prompts[1], prompts[0], *prompts[2:3], "edited", *prompts[4:], "added"], 1),
+        ([prompts[1], *prompts[2:3], "edited", *prompts[4:], "added"], 0),
+    ]
+    for rows, cost in steps:
+        before = asked(sim)
+        summary = run(table(place / "t.csv", *rows), sim)
+        assert (asked(sim) - before, summary.requests, summary.status) == (cost, cost, 0)
+        found = read("t.completions.csv")
+        assert [row["prompt"] for row in found] == rows
+        assert all(row["completion"] == answers.setdefault(row["prompt"], row["completion"]) for row in found)
+
+
+def test_an_edit_taken_back_costs_nothing(place, simulator):
+    """An answer that lost its row is kept, and found again when the row comes back."""
+    sim = simulator()
+    prompts = [f"prompt {n}" for n in range(10)]
+    for rows, cost in ((prompts, 10), (["other", *prompts[1:]], 1), (prompts, 0)):
+        before = asked(sim)
+        run(table(place / "t.csv", *rows), sim)
+        assert asked(sim) - before == cost
+
+
+def test_equal_prompts_are_asked_for_each(place, simulator):
+    """Two rows with the same request are two requests."""
+    sim = simulator()
+    run(table(place / "t.csv", "same", "same", "same"), sim)
+    assert asked(sim) == 3
+
+
+def test_most_rows_changed_asks_first(place, simulator):
+    """Where most answered rows have changed nothing is sent, until --yes."""
+    sim = simulator()
+    run(table(place / "t.csv", *(f"a{n}" for n in range(10))), sim)
+    changed = table(place / "t.csv", *(f"b{n}" for n in range(10)))
+    with pytest.raises(UsageError, match=r"10 of the 10 rows.*--yes.*--restart"):
+        run(changed, sim)
+    assert asked(sim) == 10
+    assert run(changed, sim, yes=True).status == 0
+    assert asked(sim) == 20
+
+
+def test_reordering_the_whole_table_is_no_change(place, simulator):
+    """A table sorted another way sends nothing, though most rows have another number."""
+    sim = simulator()
+    prompts = [f"p{n}" for n in range(30)]
+    run(table(place / "t.csv", *prompts), sim)
+    summary = run(table(place / "t.csv", *reversed(prompts)), sim)
+    assert (summary.requests, summary.status, asked(sim)) == (0, 0, 30)
+    assert [row["prompt"] for row in read("t.completions.csv")] == prompts[::-1]
+
+
+def test_limit_then_all(place, simulator):
+    """--limit publishes the first N rows; run again without it, the job goes on."""
+    sim = simulator()
+    source = table(place / "t.csv", *(f"p{n}" for n in range(10)))
+    assert run(source, sim, limit=4).rows == 4
+    assert len(read("t.completions.csv")) == 4
+    summary = run(source, sim)
+    assert (summary.requests, summary.reused, len(read("t.completions.csv"))) == (6, 4, 10)
+    back = run(source, sim, limit=4)
+    assert (back.requests, back.rows, back.succeeded, len(read("t.completions.csv"))) == (0, 4, 4, 4)
+
+
+def test_changed_settings_are_named_and_refused(place, simulator):
+    """A full run with other settings is a usage error that names each change and the ways on."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "two")
+    run(source, sim, temperature=0.5)
+    with pytest.raises(UsageError) as refused:
+        run(source, sim, temperature=0.7, max_tokens=9)
+    for word in ("temperature: 0.5 -> 0.7", "max_tokens: not set -> 9", "--restart", "--keep-answered", "-o OTHER"):
+        assert word in str(refused.value)
+    assert asked(sim) == 2
+
+
+def test_pool_limit_and_prefix_may_change(place, simulator):
+    """Pool, endpoint, stream and prefix are no settings: they change freely, and nothing is paid again."""
+    sim, other = simulator(), simulator()
+    source = table(place / "t.csv", "one", "two")
+    run(source, sim)
+    run(source, other, concurrency=2, timeout=30, prefix="llm_", stream=True)
+    assert asked(other) == 0
+    assert "llm_completion" in read("t.completions.csv")[0]
+
+
+def test_settings_may_change_while_no_row_succeeded(place, simulator):
+    """A job in which nothing was answered takes new settings in place."""
+    sim = simulator()
+    source = table(place / "t.csv", "@@400 one")
+    assert run(source, sim).status == 3
+    assert run(source, sim, temperature=0.1).requests == 1
+
+
+def test_keep_answered_sends_only_the_rest(place, simulator):
+    """--keep-answered with new settings sends only rows without an answer, and says so again the next time."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "@@400 two", "three")
+    run(source, sim)
+    before = read("t.completions.csv")
+    summary = run(source, sim, temperature=0.1, keep_answered=True)
+    assert (summary.requests, summary.succeeded) == (1, 2)
+    assert [row["completion"] for row in read("t.completions.csv")] == [row["completion"] for row in before]
+    assert run(source, sim, temperature=0.1).requests == 0
+
+
+def test_retry_sends_the_kinds_that_were_asked_for(place, simulator):
+    """--retry failed, length or empty sends those rows again, and no other; changed settings are allowed with it."""
+    sim = simulator(tokens=20)
+    source = table(place / "t.csv", "one", "@@400 two", "@@empty three")
+    assert run(source, sim, max_tokens=5).failed == 1
+    assert run(source, sim, max_tokens=5, retry="failed").requests == 1
+    assert run(source, sim, max_tokens=5, retry="empty").requests == 1
+    summary = run(source, sim, max_tokens=64, retry="length")
+    assert summary.requests == 1
+    assert read("t.completions.csv")[0]["finish_reason"] == "stop"
+    assert run(source, sim, max_tokens=64, retry="length").requests == 0
+
+
+def test_restart_keeps_the_old_checkpoint(place, simulator):
+    """--restart pays anew and keeps the old checkpoint under a name that it says."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "two")
+    run(source, sim)
+
+    class Notes(Observer):
+        said = ""
+
+        def note(self, message):
+            self.said += message
+
+    job = resolve({"base_url": sim.base_url, "model": "sim", "restart": True}, input=source, environ={})
+    notes = Notes()
+    assert execute(job, observer=notes).requests == 2
+    aside = [str(path) for path in place.glob("*.batchchat") if path.name != "t.completions.csv.batchchat"]
+    assert len(aside) == 1
+    assert aside[0].rpartition("/")[2] in notes.said
+    assert job_status(aside[0]).succeeded == 2
+
+
+def test_an_edited_output_is_not_overwritten(place, simulator):
+    """An output that a person changed is a usage error that names --overwrite; with it, it is replaced."""
+    sim = simulator()
+    source = table(place / "t.csv", "one")
+    run(source, sim)
+    published = Path("t.completions.csv").read_text()
+    Path("t.completions.csv").write_text(published + "edited\n")
+    with pytest.raises(UsageError, match="--overwrite"):
+        run(source, sim)
+    run(source, sim, overwrite=True)
+    assert Path("t.completions.csv").read_text() == published
+
+
+def test_a_foreign_output_is_not_overwritten(place, simulator):
+    """An output that exists without a checkpoint is a usage error; nothing is sent and no checkpoint is made."""
+    sim = simulator()
+    Path("out.csv").write_text("mine")
+    with pytest.raises(UsageError, match="--overwrite"):
+        run(table(place / "t.csv", "one"), sim, output="out.csv")
+    assert asked(sim) == 0
+    assert not Path("out.csv.batchchat").exists()
+
+
+def test_trials_publish_nothing_and_are_not_paid_again(place, simulator):
+    """--rows and --sample answer a few rows, publish nothing, and the run that follows sends only the others."""
+    sim = simulator()
+    source = table(place / "t.csv", *(f"p{n}" for n in range(20)))
+    trial = run(source, sim, rows="3,5-6")
+    assert [answer["row"] for answer in trial.answers] == [3, 5, 6]
+    assert all(answer["completion"] for answer in trial.answers)
+    sample = run(source, sim, sample=5, seed_rows=1)
+    assert len(sample.answers) == 5
+    assert not Path("t.completions.csv").exists()
+    tried = {3, 5, 6} | {answer["row"] for answer in sample.answers}
+    assert asked(sim) == len(tried)
+    assert run(source, sim).requests == 20 - len(tried)
+
+
+def test_a_trial_of_other_settings_leaves_the_job_alone(place, simulator):
+    """Any number of settings can be tried on a job; it stays what it was begun with."""
+    sim = simulator()
+    source = table(place / "t.csv", *(f"p{n}" for n in range(10)))
+    run(source, sim)
+    assert run(source, sim, temperature=0.9, sample=3).requests == 3
+    assert run(source, sim, temperature=0.9, sample=3).requests == 0
+    assert run(source, sim).requests == 0
+
+
+def test_resume_needs_nothing_typed(place, simulator):
+    """`resume` goes on with a job by its checkpoint alone."""
+    sim = simulator()
+    source = table(place / "t.csv", *(f"p{n}" for n in range(6)))
+    run(source, sim, limit=2, temperature=0.3)
+    table(place / "t.csv", *(f"p{n}" for n in range(7)))
+    job = resume_job("t.csv", {"limit": 7})
+    assert job.request == {"temperature": 0.3}
+    assert execute(job, observer=Observer()).requests == 5
+
+
+def test_a_key_that_is_refused_stops_the_job(place, simulator):
+    """401 stops the job at once with the reason `key`; no row is marked and no output is published."""
+    sim = simulator(want_key=True)
+    summary = run(table(place / "t.csv", *(f"p{n}" for n in range(50))), sim)
+    assert (summary.status, summary.stop_reason, summary.pending, summary.failed) == (1, "key", 50, 0)
+    assert summary.requests <= 8
+    assert not Path("t.completions.csv").exists()
+    assert "batchchat resume" in summary.message
+
+
+def test_a_spent_quota_stops_the_job_and_keeps_what_was_paid(place, simulator):
+    """429 of the billing kind stops the job; what was answered before is kept and not asked again."""
+    sim = simulator()
+    source = table(place / "t.csv", *(f"p{n}" for n in range(5)), "@@quota", *(f"q{n}" for n in range(5)))
+    summary = run(source, sim, concurrency=1)
+    assert (summary.status, summary.stop_reason, summary.succeeded) == (1, "quota", 5)
+    assert job_status("t.csv").stop_reason == "quota"
+
+
+def test_every_row_refused_alike_stops_and_can_be_mended(place, simulator):
+    """A parameter that the model does not take stops the job after 20 rows, and may then be changed in place."""
+    sim = simulator(strict=True)
+    source = table(place / "t.csv", *(f"p{n}" for n in range(60)))
+    summary = run(source, sim, extra_body='{"top_k": 3}', concurrency=4)
+    assert (summary.stop_reason, summary.failed, summary.pending) == ("hopeless", 0, 60)
+    assert summary.requests <= 24
+    assert run(source, sim).status == 0
+
+
+def test_a_dead_endpoint_marks_no_row(place):
+    """Where nothing ever answers, the job stops when a request has used up its retries; every row stays pending."""
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    source = table(place / "t.csv", *(f"p{n}" for n in range(10)))
+    job = resolve({"base_url": url, "model": "m", "max_retries": 1}, input=source, environ={})
+    summary = execute(job, observer=Observer())
+    assert (summary.status, summary.stop_reason, summary.pending, summary.failed) == (1, "outage", 10, 0)
+
+
+def test_errors_that_pass_are_retried(place, simulator):
+    """Drops, 500s and malformed bodies are tried again until each row is answered."""
+    sim = simulator(faults="500=0.1,drop=0.1,malformed=0.05", seed=3)
+    summary = run(table(place / "t.csv", *(f"p{n}" for n in range(60))), sim, max_retries=12)
+    assert (summary.status, summary.succeeded) == (0, 60)
+    assert summary.retries > 0
+
+
+def test_rate_limits_are_kept(place, simulator):
+    """With the server's own limit told, no request is refused."""
+    sim = simulator(rpm=1200)
+    summary = run(table(place / "t.csv", *(f"p{n}" for n in range(40))), sim, rpm=1200)
+    assert summary.status == 0
+    assert sim.stats()["refused"] == {}
+
+
+def test_retry_after_is_obeyed_and_not_counted(place, simulator):
+    """429 with Retry-After is waited for, and costs no retry."""
+    sim = simulator()
+    sim.script([{"status": 429, "headers": {"retry-after": "1"}, "body": {"error": {"message": "slow", "type": "x"}}}])
+    begun = time.monotonic()
+    summary = run(table(place / "t.csv", "one"), sim, max_retries=0)
+    assert summary.status == 0
+    assert time.monotonic() - begun >= 1.0
+
+
+def test_a_wait_that_is_too_long_stops_the_job(place, simulator):
+    """A Retry-After beyond --max-retry-after stops the job and says when to come back."""
+    sim = simulator()
+    sim.script([{"status": 429, "headers": {"retry-after": "9999"}, "body": {"error": {"message": "slow"}}}] * 8)
+    summary = run(table(place / "t.csv", "one", "two"), sim)
+    assert (summary.status, summary.stop_reason) == (1, "wait")
+
+
+def test_streams_give_the_same_answer(place, simulator):
+    """With --stream the completion, the finish_reason and the tokens are those without it."""
+    sim = simulator(stream_split=7)
+    source = table(place / "t.csv", "one", "two \u00e4\u00f6\u00fc \U0001f600")
+    run(source, sim)
+    run(source, sim, stream=True, output="s.csv")
+    assert read("s.csv") == read("t.completions.csv")
+
+
+def test_several_choices_are_a_list(place, simulator):
+    """--n 2 gives a JSON array of completions in CSV."""
+    run(table(place / "t.csv", "one"), simulator(), n=2)
+    assert len(json.loads(read("t.completions.csv")[0]["completion"])) == 2
+
+
+def test_a_budget_is_never_passed(place, simulator):
+    """--max-cost stops the job before what was spent could pass it; a higher one goes on."""
+    sim = simulator(tokens=50)
+    source = table(place / "t.csv", *(f"p{n}" for n in range(40)))
+    price = {"price": "input=0,output=1000", "max_tokens": 50}
+    summary = run(source, sim, max_cost="0.52", **price)
+    assert (summary.status, summary.stop_reason, summary.succeeded) == (1, "budget", 10)
+    assert summary.cost_usd == Decimal("0.5")
+    assert sim.stats()["completion_tokens"] == 500
+    assert run(source, sim, max_cost="10", **price).status == 0
+    assert asked(sim) == 40
+
+
+def test_a_budget_counts_what_was_spent_before_it_was_set(place, simulator):
+    """What a run without a budget has spent since the job last finished counts against a budget set later."""
+    sim = simulator(tokens=50)
+    source = table(place / "t.csv", *(f"p{n}" for n in range(20)), "@@quota")
+    price = {"price": "input=0,output=1000", "max_tokens": 50}
+    assert run(source, sim, concurrency=1, **price).stop_reason == "quota"
+    table(place / "t.csv", *(f"p{n}" for n in range(40)))
+    assert run(source, sim, max_cost="1.26", **price).succeeded == 25
+
+
+def test_a_budget_without_a_bound_is_a_usage_error(place, simulator):
+    """A budget needs a known price and a bound for each request; else nothing is sent and no file is made."""
+    sim = simulator()
+    source = table(place / "t.csv", "one")
+    with pytest.raises(UsageError, match="--price"):
+        run(source, sim, max_cost="1")
+    with pytest.raises(UsageError, match="--max-tokens"):
+        run(source, sim, max_cost="1", price="input=1,output=1")
+    assert asked(sim) == 0
+    assert [path.name for path in place.iterdir()] == ["t.csv"]
+
+
+def test_the_only_model_of_an_endpoint_is_taken(place, simulator):
+    """Without -m the endpoint is asked; the only model that it serves is used, of several none."""
+    one, two = simulator(models=("solo",)), simulator(models=("a", "b"))
+    source = table(place / "t.csv", "one")
+    assert run(source, one, model=None).status == 0
+    assert job_status("t.csv").model == "solo"
+    with pytest.raises(UsageError, match="a, b"):
+        run(source, two, model=None, output="other.csv")
+
+
+def test_a_blank_prompt_is_not_sent(place, simulator):
+    """A row whose prompt is blank fails without a request."""
+    sim = simulator()
+    summary = run(table(place / "t.csv", "one", " "), sim)
+    assert (summary.status, summary.failed, asked(sim)) == (3, 1, 1)
+
+
+def test_export_writes_the_table_as_it_stands(place, simulator):
+    """An interrupted job can be written out: answered rows with their answers, others with nulls."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "@@quota", "three")
+    run(source, sim, concurrency=1)
+    assert not Path("t.completions.csv").exists()
+    published = export_job("t.csv", "part.csv")
+    assert (published.rows, [bool(row["completion"]) for row in read("part.csv")]) == (3, [True, False, False])
+
+
+def test_export_into_another_format_sends_nothing(place, simulator):
+    """The same checkpoint gives another format without a request."""
+    sim = simulator()
+    run(table(place / "t.csv", "one", "two"), sim)
+    export_job("t.csv", "x.jsonl")
+    assert [json.loads(line)["prompt"] for line in Path("x.jsonl").read_text().splitlines()] == ["one", "two"]
+    assert asked(sim) == 2
+
+
+def test_export_never_shows_an_answer_beside_an_edited_row(place, simulator):
+    """When the input was edited after the run, export leaves the edited rows without an answer."""
+    sim = simulator()
+    run(table(place / "t.csv", "one", "two", "three"), sim)
+    table(place / "t.csv", "one", "edited", "three")
+    export_job("t.csv", "x.csv")
+    assert [bool(row["completion"]) for row in read("x.csv")] == [True, False, True]
+
+
+def test_show_is_what_run_sends(place, simulator):
+    """Show prints the very body that the run sends."""
+    sim = simulator(record=5)
+    source = table(place / "t.csv", "one", "two")
+    options = {"base_url": sim.base_url, "model": "sim", "prompt": "Say {{ prompt }}", "temperature": 0, "stop": ["x"]}
+    job = resolve(options, input=source, environ={})
+    shown = show_request(job, 2)
+    execute(job, observer=Observer())
+    bodies = [request["body"] for request in sim.requests()]
+    assert shown.body in [json.loads(body) if isinstance(body, str) else body for body in bodies]
+
+
+def test_a_parquet_output_keeps_text_as_text(place, simulator):
+    """CSV in and Parquet out: `007` stays text."""
+    import pyarrow.parquet as pq
+
+    sim = simulator()
+    run(table(place / "t.csv", "one", code=["007"]), sim, output="o.parquet")
+    found = pq.read_table("o.parquet").to_pylist()
+    assert found[0]["code"] == "007"
+    assert found[0]["prompt_tokens"] > 0
+
+
+def test_the_key_is_written_nowhere(place, simulator):
+    """A key stands in no file that a run writes, and in nothing that it says."""
+    key = "sk-verysecret0123456789"
+    sim = simulator(want_key=True)
+    source = table(place / "t.csv", "one", "@@400 two")
+    job = resolve({"base_url": sim.base_url, "model": "sim"}, input=source, environ={"OPENAI_API_KEY": f" {key}\n"})
+    summary = execute(job, observer=Observer())
+    assert summary.succeeded == 1
+    written = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file())
+    assert key.encode() not in written
+    assert key not in repr(summary) + repr(job)
