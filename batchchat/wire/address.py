@@ -41,7 +41,8 @@ def check_url(text: str, *, name: str = "--base-url") -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
+        (parts.hostname or "").encode("idna")
+    except ValueError as error:  # UnicodeError is one
         raise UsageError(f"{name}: {_shown(url)!r} is no URL ({error})") from None
     if parts.scheme.lower() not in _PORTS:
         raise UsageError(f"{name}: {parts.scheme}:// is not spoken here; the endpoint is an http:// or https:// URL")

@@ -305,7 +305,7 @@ def read_problem(body: bytes, *, status: int, hide: Sequence[str] = ()) -> Probl
     try:
         found = load(body)
     except ValueError:
-        found = None
+        found = body[: 1 << 16].decode("utf-8", errors="replace")
     if isinstance(found, list) and found and isinstance(found[0], dict):
         found = found[0]  # Gemini wraps its error object in a list
     if isinstance(found, dict):
@@ -313,7 +313,7 @@ def read_problem(body: bytes, *, status: int, hide: Sequence[str] = ()) -> Probl
         problem = problem_in(inner, hide=hide, around=found)
         if problem.message:
             return problem
-    text = body[: 1 << 16].decode("utf-8", errors="replace") if found is None else ""
+    text = found if isinstance(found, str) else ""
     return Problem(message=quoted(text, hide) or _phrase(status))
 
 

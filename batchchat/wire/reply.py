@@ -178,7 +178,7 @@ def _is_plain(position: int, choice: Mapping[str, Any], message: Mapping[str, An
     for name, value in choice.items():
         if value and name not in _PLAIN_CHOICE:
             return False
-    if choice.get("index", position) != position or message.get("role", "assistant") not in {"assistant", None}:
+    if choice.get("index", position) != position or (message.get("role") or "assistant") != "assistant":
         return False
     content = message.get("content")
     return content is None or isinstance(content, str)
