@@ -126,6 +126,7 @@ class DelimitedPart(TextPart):
                 seen = upto
                 if held:
                     yield held
+                    held = None
                 held = (raw, cells if len(cells) == width else self._odd(cells, raw), line + upto)
         except csv.Error as error:
             fault = Unreadable(f"a cell is longer than {LONGEST_CELL >> 20} MB, or a quote is never closed ({error})")
@@ -157,10 +158,8 @@ def _unclosed(record: Record, end: int) -> Unreadable:
     """The fault of the last record, whose last cell is the one that was opened."""
     raw, cells, _ = record
     inside = line_ends(cells[-1]) if cells else 0
-    missing = 0 if raw.endswith(("\r", "\n")) else 1
-    return Unreadable(
-        "a quote opens a cell here and nothing closes it before the end of the file", line=end - inside + missing
-    )
+    line = end - inside + raw.endswith(("\r", "\n"))
+    return Unreadable("a quote opens a cell here and nothing closes it before the end of the file", line=line)
 
 
 def _first_record(lines: list[str], file: Iterable[str], delimiter: str) -> tuple[int, list[str]]:

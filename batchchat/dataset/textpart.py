@@ -302,5 +302,6 @@ def _cut(rows: TextRows, start: int, stop: int | None) -> TextRows:
 
 
 def _blank_lines(raw: str) -> int:
-    """How many blank lines stand before a record's own text."""
-    return line_ends(raw[: len(raw) - len(raw.lstrip(" \t\r\n"))])
+    """How many blank lines stand before a record's own text (which may be white space too)."""
+    text = raw.lstrip(" \t\r\n")
+    return line_ends(raw[: len(raw) - len(text)] if text else re.sub(r"(\r\n|\r|\n)\Z", "", raw))
