@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 
-from batchchat.cost.prices import price_for
+from batchchat.cost.prices import Price, price_for
 from batchchat.errors import UsageError
 from batchchat.records import Usage
 
@@ -52,8 +52,9 @@ def test_a_fixed_usage_costs_what_the_provider_publishes(url, model, input_, cac
     plain = (Decimal(input_) * 12_000 + Decimal(output) * 3_000) / 1_000_000
     mixed = (Decimal(input_) * 4_000 + Decimal(cached) * 8_000 + Decimal(output) * 3_000) / 1_000_000
     batch = (Decimal(batch_input) * 12_000 + Decimal(batch_output) * 3_000) / 1_000_000
-    assert price.cost(PLAIN) == plain
+    assert price.cost(PLAIN, at=NOW) == price.cost(PLAIN) == plain
     assert price.cost(MIXED) == mixed
+    assert not price.varies
     assert price_for(model, base_url=url, batch=True, at=NOW).cost(PLAIN) == batch
     assert "genai-prices" in price.source
     assert "as of 2026-" in price.source
@@ -111,8 +112,8 @@ def test_a_missing_batch_price_is_none():
 
 def test_the_embedded_model_is_free_and_says_so():
     """`local` costs a known zero, whatever the server says of its tokens."""
-    for url in (None, "http://127.0.0.1:4711/v1"):
-        price = price_for("local", base_url=url)
+    for model, url in (("local", None), ("local", "http://127.0.0.1:4711/v1"), ("local:other.gguf", None)):
+        price = price_for(model, base_url=url)
         assert price.free
         assert price.cost(PLAIN) == price.cost(Usage()) == 0
         assert "this machine" in str(price)
@@ -148,8 +149,18 @@ def test_prices_of_the_hour_are_those_of_the_request_and_the_ceiling_is_the_high
     """DeepSeek's discount by hour: a request costs what its hour costs, a bound what the dearest hour costs."""
     cheap, dear = (datetime(2026, 11, 20, hour, tzinfo=UTC) for hour in (20, 2))
     price = price_for("deepseek-flash", base_url=DEEPSEEK, at=cheap)
-    assert price.cost(PLAIN) == price.cost(PLAIN, at=cheap) < price.cost(PLAIN, at=dear)
+    assert price.varies
+    assert not price.linear
+    assert price.cost(PLAIN, at=cheap) < price.cost(PLAIN, at=dear)
+    assert price.cost(PLAIN) in {price.cost(PLAIN, at=cheap), price.cost(PLAIN, at=dear)}
     assert price.most(12_000, 3_000) >= price.cost(PLAIN, at=dear)
+
+
+def test_a_steady_price_is_the_same_for_a_sum_and_tiers_and_fees_are_not():
+    """`linear` tells whether the bill may be made from summed tokens."""
+    assert price_for("gpt-4o", at=NOW).linear
+    assert not price_for("gemini-2.5-pro", base_url=GOOGLE, at=NOW).linear
+    assert not price_for("x", told="input=1,output=1,request=0.01").linear
 
 
 def test_an_announced_rise_counts_in_the_ceiling_before_it_begins():
@@ -157,7 +168,7 @@ def test_an_announced_rise_counts_in_the_ceiling_before_it_begins():
     before = datetime(2026, 10, 10, tzinfo=UTC)
     price = price_for("mistral-large-4", base_url="https://api.mistral.ai/v1", at=before)
     after = price.cost(PLAIN, at=datetime(2026, 10, 21, tzinfo=UTC))
-    assert price.cost(PLAIN) < after
+    assert price.cost(PLAIN, at=before) < after
     assert price.most(12_000, 3_000) >= after
 
 
@@ -181,11 +192,11 @@ def test_costs_equal_those_of_genai_prices_over_its_whole_table():
     from genai_prices import types
     from genai_prices.data_snapshot import get_snapshot
 
-    from batchchat.cost import prices
+    from batchchat.cost import rates
 
     draw, compared = random.Random(3), 0
     for provider, info in all_prices():
-        tiers = prices._tiers(info.get_prices(NOW, {}))
+        tiers = rates.tiers_of(info.get_prices(NOW, {}))
         if tiers is None:
             continue
         prompt, completion = draw.choice((900, 150_000, 400_000)), draw.randrange(5_000)
@@ -205,7 +216,7 @@ def test_costs_equal_those_of_genai_prices_over_its_whole_table():
             cache_write_tokens=written,
             reasoning_tokens=reasoning,
         )
-        price = prices.Price(model=info.id, provider="", source="", tiers=tiers, ceilings=prices._ceilings([tiers]))
+        price = Price(model=info.id, provider="", source="", tiers=tiers, ceilings=rates.ceilings_of([tiers]))
         expected = info.calc_price(theirs, provider, genai_request_timestamp=NOW).total_price
         assert price.cost(ours) == expected, (provider.id, info.id)
         assert price.most(prompt, completion) >= expected

@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from batchchat import defaults
+from batchchat.cost.rates import Rates, ceilings_of, plain, priced, tiers_of
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
+    from genai_prices.types import ModelInfo, Provider
 
     from batchchat.records import Usage
 
-_MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 - compared with, never bound to
 # A price that begins within these days may apply before a long job has ended: the bound counts it.
@@ -43,48 +43,6 @@ _STANDARD_TIERS = frozenset({None, "default", _TIER_OF_THE_ACCOUNT})
 _PARTS = ("input", "output", "cached", "cache_write", "reasoning", "request")
 # Kinds of tokens that a chat completion may be billed for and that no usage of ours counts: there is no bound.
 _NOT_COUNTED = frozenset({"output_citation_mtok"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """US dollars per million tokens, for prompts of more than `above` tokens.
-
-    Attributes:
-        cached, cache_write: of prompt tokens read from, or written to, the provider's cache; None: as `input`.
-        reasoning: of completion tokens spent on reasoning; None: as `output`.
-        request: dollars for each request, beside its tokens.
-    """
-
-    input: Decimal
-    output: Decimal
-    cached: Decimal | None = None
-    cache_write: Decimal | None = None
-    reasoning: Decimal | None = None
-    request: Decimal = _ZERO
-    above: int = -1
-
-    def cost(self, usage: Usage) -> Decimal:
-        """Dollars for one request whose prompt and completion tokens are known."""
-        prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
-        total = self.input * prompt + self.output * completion
-        if usage.cached_tokens and self.cached is not None:
-            total += (self.cached - self.input) * min(usage.cached_tokens, prompt)
-        if usage.cache_write_tokens and self.cache_write is not None:
-            rest = prompt - min(usage.cached_tokens or 0, prompt)
-            total += (self.cache_write - self.input) * min(usage.cache_write_tokens, rest)
-        if usage.reasoning_tokens and self.reasoning is not None:
-            total += (self.reasoning - self.output) * min(usage.reasoning_tokens, completion)
-        return total / _MILLION + self.request
-
-    @property
-    def highest_input(self) -> Decimal:
-        """What a prompt token can cost at most."""
-        return max(self.input, self.cached or _ZERO, self.cache_write or _ZERO)
-
-    @property
-    def highest_output(self) -> Decimal:
-        """What a completion token can cost at most."""
-        return max(self.output, self.reasoning or _ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +59,7 @@ class Price:
         context_window: the most tokens that fit into the model, None where nobody says.
         batch: whether these are the prices of the provider's batch endpoint.
         fixed: False where the endpoint may bill another tier, or tokens that no usage counts.
+        varies: whether it differs by hour, or will change within those 30 days.
     """
 
     model: str
@@ -111,11 +70,14 @@ class Price:
     context_window: int | None = None
     batch: bool = False
     fixed: bool = True
+    varies: bool = False
     schedule: Schedule | None = None
 
     def rates(self, prompt_tokens: int, at: datetime | None = None) -> Rates:
-        """The rates for a request with such a prompt, at that time (default: when the price was looked up)."""
-        tiers = self.tiers if self.schedule is None or at is None else self.schedule.tiers(at) or self.tiers
+        """The rates for a request with such a prompt, at that time (default: now)."""
+        tiers = self.tiers
+        if self.schedule is not None and (at is not None or self.varies):
+            tiers = self.schedule.tiers(at or datetime.now(UTC)) or tiers
         for rates in reversed(tiers):
             if prompt_tokens > rates.above:
                 return rates
@@ -126,7 +88,7 @@ class Price:
 
         Args:
             usage: of one request. A sum over requests would be priced as one long prompt.
-            at: when it was answered, for prices that differ by hour or have changed since.
+            at: when it was answered, for prices that differ by hour or have changed since; default is now.
         """
         if self.free:
             return _ZERO
@@ -141,7 +103,7 @@ class Price:
             max(rates.highest_input for rates in reachable) * prompt_tokens
             + max(rates.highest_output for rates in reachable) * completion_tokens
         )
-        return tokens / _MILLION + max(rates.request for rates in reachable)
+        return tokens / 1_000_000 + max(rates.request for rates in reachable)
 
     @property
     def free(self) -> bool:
@@ -151,22 +113,22 @@ class Price:
     @property
     def linear(self) -> bool:
         """Whether the cost of a sum of usages is the sum of their costs."""
-        return len(self.tiers) == 1 and self.schedule is None and not self.tiers[0].request
+        return len(self.tiers) == 1 and not self.varies and not self.tiers[0].request
 
     def __str__(self) -> str:
         """As people read it, with its source."""
         if self.free:
             return f"free ({self.source})"
         first = self.tiers[0]
-        parts = [f"${_plain(first.input)} in"]
+        parts = [f"${plain(first.input)} in"]
         if first.cached is not None:
-            parts.append(f"${_plain(first.cached)} cached")
-        parts.append(f"${_plain(first.output)} out")
+            parts.append(f"${plain(first.cached)} cached")
+        parts.append(f"${plain(first.output)} out")
         text = ", ".join(parts) + " per million tokens"
         if first.request:
-            text += f" and ${_plain(first.request)} a request"
+            text += f" and ${plain(first.request)} a request"
         for rates in self.tiers[1:]:
-            text += f"; above {rates.above:,} prompt tokens ${_plain(rates.input)} in, ${_plain(rates.output)} out"
+            text += f"; above {rates.above:,} prompt tokens ${plain(rates.input)} in, ${plain(rates.output)} out"
         return f"{text} ({self.source})"
 
 
@@ -179,7 +141,7 @@ class Schedule:
 
     def tiers(self, at: datetime) -> tuple[Rates, ...] | None:
         """The rates in force at that time, None where there were none."""
-        return _tiers(self.info.get_prices(at, self.context))
+        return tiers_of(self.info.get_prices(at, self.context))
 
 
 def price_for(
@@ -208,8 +170,9 @@ def price_for(
     """
     if told is not None:
         return _told(model, told, batch=batch)
-    base_url = base_url or (None if model == defaults.LOCAL_MODEL else defaults.BASE_URL)
-    if model == defaults.LOCAL_MODEL and (base_url is None or urlsplit(base_url).hostname in _LOOPBACK):
+    embedded = model.partition(":")[0] == defaults.LOCAL_MODEL
+    base_url = base_url or (None if embedded else defaults.BASE_URL)
+    if embedded and (base_url is None or urlsplit(base_url).hostname in _LOOPBACK):
         free = (Rates(input=_ZERO, output=_ZERO),)
         source = "the embedded model runs on this machine"
         return Price(model=model, provider="local", source=source, tiers=free, ceilings=free, batch=batch)
@@ -234,20 +197,22 @@ def _published(
         return None
     else:
         context = {}
-    tiers = _tiers(info.get_prices(at, context), model=info.id)
+    tiers = tiers_of(info.get_prices(at, context), model=info.id)
     if tiers is None:
         return None
     schedule = Schedule(info=info, context=context)
+    changes = list(_changes(info, context, at))
     return Price(
         model=model,
         provider=provider.id,
         source=_source(provider, at.date()),
         tiers=tiers,
-        ceilings=_ceilings([tiers, *(schedule.tiers(moment) or tiers for moment in _changes(info, at))]),
+        ceilings=ceilings_of([tiers, *(schedule.tiers(moment) or tiers for moment in changes)]),
         context_window=info.context_window,
         batch=batch,
-        fixed=service_tier != _TIER_OF_THE_ACCOUNT and _NOT_COUNTED.isdisjoint(_priced(info.get_prices(at))),
-        schedule=schedule if _constraints(info) else None,
+        fixed=service_tier != _TIER_OF_THE_ACCOUNT and _NOT_COUNTED.isdisjoint(priced(info.get_prices(at))),
+        varies=bool(changes),
+        schedule=schedule if _constraints(info, context) else None,
     )
 
 
@@ -293,15 +258,21 @@ def _has_variant(info: ModelInfo, key: str, context: Mapping[str, str], at: date
     )
 
 
-def _constraints(info: ModelInfo) -> list[Any]:
-    """Everything that makes this model's price depend on the time."""
+def _constraints(info: ModelInfo, context: Mapping[str, str] | None = None) -> list[Any]:
+    """Everything that makes a model's price, in these circumstances or in any, depend on the time."""
     conditional = info.prices if isinstance(info.prices, list) else []
-    return [entry.constraint for entry in (*conditional, *(info.price_variants or ())) if entry.constraint is not None]
+    variants = [
+        variant
+        for variant in info.price_variants or ()
+        if context is None or all(context.get(name) == value for name, value in variant.when.items())
+    ]
+    found = [entry.constraint for entry in conditional] + [variant.constraint for variant in variants]
+    return [constraint for constraint in found if constraint is not None]
 
 
-def _changes(info: ModelInfo, at: datetime) -> Iterator[datetime]:
+def _changes(info: ModelInfo, context: Mapping[str, str], at: datetime) -> Iterator[datetime]:
     """The moments within the next 30 days at which the price may change."""
-    for constraint in _constraints(info):
+    for constraint in _constraints(info, context):
         if hasattr(constraint, "start_date"):
             start = datetime.combine(constraint.start_date, datetime.min.time(), tzinfo=UTC)
             if at < start <= at + _AHEAD:
@@ -309,57 +280,6 @@ def _changes(info: ModelInfo, at: datetime) -> Iterator[datetime]:
         else:
             for moment in (constraint.start_time, constraint.end_time):
                 yield datetime.combine(at.date() + timedelta(days=1), moment, tzinfo=moment.tzinfo or UTC)
-
-
-def _priced(prices: ModelPrice) -> dict[str, Any]:
-    return {key: value for key, value in prices.__dict__.items() if value is not None and not key.startswith("_")}
-
-
-def _tiers(prices: ModelPrice, *, model: str = "") -> tuple[Rates, ...] | None:
-    """The rates of an entry, one for each length of the prompt; None where it prices no prompts or no completions."""
-    priced = _priced(prices)
-    if not priced and model.endswith(":free"):
-        return (Rates(input=_ZERO, output=_ZERO),)
-    if "input_mtok" not in priced or "output_mtok" not in priced:
-        return None
-    starts = sorted({tier.start for value in priced.values() for tier in getattr(value, "tiers", ())})
-    return tuple(_rates(priced, above) for above in (-1, *starts))
-
-
-def _rates(priced: Mapping[str, Any], above: int) -> Rates:
-    def rate(key: str) -> Decimal | None:
-        value = priced.get(key)
-        if value is None or isinstance(value, Decimal):
-            return value
-        reached = [tier.price for tier in value.tiers if tier.start <= above]
-        found: Decimal = reached[-1] if reached else value.base
-        return found
-
-    return Rates(
-        input=rate("input_mtok") or _ZERO,
-        output=rate("output_mtok") or _ZERO,
-        cached=rate("cache_read_mtok"),
-        cache_write=rate("cache_write_mtok"),
-        reasoning=rate("output_reasoning_mtok"),
-        request=(rate("requests_kcount") or _ZERO) / 1000,
-        above=above,
-    )
-
-
-def _ceilings(alternatives: list[tuple[Rates, ...]]) -> tuple[Rates, ...]:
-    """For each length of the prompt, the highest that any of the alternatives asks."""
-    ceilings = []
-    for above in sorted({rates.above for tiers in alternatives for rates in tiers}):
-        there = [[rates for rates in tiers if rates.above <= above][-1] for tiers in alternatives]
-        ceilings.append(
-            Rates(
-                input=max(rates.highest_input for rates in there),
-                output=max(rates.highest_output for rates in there),
-                request=max(rates.request for rates in there),
-                above=above,
-            )
-        )
-    return tuple(ceilings)
 
 
 def _told(model: str, told: str | Mapping[str, Any], *, batch: bool) -> Price:
@@ -385,7 +305,12 @@ def _told(model: str, told: str | Mapping[str, Any], *, batch: bool) -> Price:
     )
     tiers = (rates,)
     return Price(
-        model=model, provider="told", source="as told by --price", tiers=tiers, ceilings=_ceilings([tiers]), batch=batch
+        model=model,
+        provider="told",
+        source="as told by --price",
+        tiers=tiers,
+        ceilings=ceilings_of([tiers]),
+        batch=batch,
     )
 
 
@@ -398,9 +323,3 @@ def _pairs(told: str | Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if not equals:
             raise UsageError(f"--price: {part!r} is not name=USD; write --price input=0.15,output=0.60")
         yield name.strip(), text.strip().removeprefix("$")
-
-
-def _plain(amount: Decimal) -> str:
-    """Without exponent and without superfluous zeros."""
-    text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
