@@ -84,7 +84,9 @@ class JsonlPart(TextPart):
             found = self._decode(self.dialect.decode(raw))
         except UnicodeDecodeError as error:
             raise self._not_text(error) from error
-        except (ValueError, RecursionError) as error:
+        except json.JSONDecodeError as error:
+            raise Unreadable(f"the line is no JSON object: {error.msg} at column {error.colno}") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
             raise Unreadable(f"the line is no JSON object: {error}") from error
         if not isinstance(found, dict):
             raise Unreadable(f"the line is no JSON object but {_kind(found)}: {raw.strip()[:40]}")
