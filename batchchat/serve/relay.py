@@ -113,10 +113,10 @@ async def _answer(exchange: Exchange, reader: asyncio.StreamReader) -> None:
         return
     length = headers.get("content-length")
     body = await (reader.readexactly(int(length)) if length is not None else reader.read())
-    exchange.send(status, _as_openai(status, body) if status >= 400 else body, kind=kind)
+    exchange.send(status, as_openai(status, body) if status >= 400 else body, kind=kind)
 
 
-def _as_openai(status: int, body: bytes) -> bytes:
+def as_openai(status: int, body: bytes) -> bytes:
     """llama.cpp's error object, with a number as its code, as OpenAI's."""
     try:
         error = json.loads(body)["error"]
