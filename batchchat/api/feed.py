@@ -30,6 +30,7 @@ class Feed:
         lock: guards the journal.
         chain: the settings of this run, and those whose answers stand beside its own.
         retry: kinds of stored outcomes that are sent again: failed, length, empty.
+        failures_stand: whether a failure under earlier settings settles its row too.
         start: the first row that may be pending.
         rows: numbers of the rows of a trial, sorted; None: all.
 
@@ -48,6 +49,7 @@ class Feed:
         lock: threading.Lock,
         chain: Sequence[int],
         retry: frozenset[str] = frozenset(),
+        failures_stand: bool = False,
         start: int = 1,
         rows: Sequence[int] | None = None,
     ) -> None:
@@ -56,6 +58,7 @@ class Feed:
         self._lock = lock
         self._chain = chain
         self._retry = retry
+        self._failures_stand = failures_stand
         self.rows = rows
         self._batches = _batches(dataset, builder.columns, start, rows)
         with lock:
@@ -126,11 +129,14 @@ class Feed:
         return left
 
     def _states(self, batch: Batch) -> dict[int, Stored]:
-        """Of each row the first answer in the chain, else the failure under these settings, if there is one."""
+        """Of each row the first answer in the chain, else a failure that stands, if there is one."""
         states = self._journal.stored(self._chain[0], batch.start, batch.size)
         for settings in self._chain[1:]:
             for row, stored in self._journal.stored(settings, batch.start, batch.size).items():
-                if stored.state != "failed" and (row not in states or states[row].state == "failed"):
+                if stored.state == "failed":
+                    if self._failures_stand:
+                        states.setdefault(row, stored)
+                elif row not in states or states[row].state == "failed":
                     states[row] = stored
         return states
 

@@ -160,6 +160,7 @@ class _Run:
             lock=session.lock,
             chain=session.chain,
             retry=job.policy.retry,
+            failures_stand=session.failures_stand,
             start=session.start,
             rows=rows,
         )

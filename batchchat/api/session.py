@@ -37,12 +37,14 @@ class Session:
         chain: the settings of this run first, then those whose answers stand beside its own.
         builder: makes this run's requests.
         start: the first row that may be pending.
+        failures_stand: whether a failure under the earlier settings of the chain settles its row.
     """
 
     journal: Journal
     chain: tuple[int, ...]
     builder: RequestBuilder
     start: int = 1
+    failures_stand: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -85,8 +87,15 @@ def _session(
     number = journal.settings_id(body, base=base)
     chain = journal.chain(number)
     start = _reconcile(job, table, journal, chain, builder, check)
-    journal.set_header(begun=number)
-    return Session(journal=journal, chain=chain, builder=builder, start=1 if job.policy.retry else start)
+    stand = journal.header("failures_stand") if base is None else not job.policy.keep_answered
+    journal.set_header(begun=number, failures_stand=bool(stand))
+    return Session(
+        journal=journal,
+        chain=chain,
+        builder=builder,
+        start=1 if job.policy.retry else start,
+        failures_stand=bool(stand),
+    )
 
 
 def _reconcile(
