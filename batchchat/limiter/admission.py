@@ -211,6 +211,7 @@ class Admission:
         now = self.clock()
         self.pool.give_back()
         self._alive()
+        self.learned.refused_one()
         if error.limits is not None:
             self._refund(now, lease, error.limits)
             self.shown.learn(now, lease, error.limits)

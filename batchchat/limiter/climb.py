@@ -100,7 +100,7 @@ class Climb:
         seconds = now - self._measured_from
         if seconds <= 0 or seconds < self._latencies / self._answers:
             return False
-        if self._full < USED * self._answers:
+        if self._full < self._answers / 2:
             self._begin(now)
             return False
         before = self.size

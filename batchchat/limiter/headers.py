@@ -116,7 +116,7 @@ class Headers:
             return
         self._last = sight
         self._turned = False
-        apart = 0.25 if self._count > KEPT and grain(self._sights) == 1.0 else 0.02
+        apart = 0.25 if self._count > KEPT and grain(list(self._sights)) == 1.0 else 0.02
         if len(self._sights) < KEPT // 3 or sight.at - self._sights[-1].at >= apart:
             self._sights.append(sight)
             self._count += 1
@@ -125,7 +125,7 @@ class Headers:
         self._steer(now)
 
     def _judge(self, now: float) -> None:
-        verdict = judge(self._sights)
+        verdict = judge(list(self._sights))
         if verdict is None:
             return
         known = self._verdict

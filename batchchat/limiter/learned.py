@@ -1,12 +1,13 @@
 """A rate that nobody told: learned from refusals, and tried upwards again.
 
-Between two refusals lies a cycle. How much was let in during a cycle, over its whole length with the pause at its end,
-is the first estimate. From then on the rate falls a little at each refusal, climbs back to where it was refused,
-lingers there, and then feels its way beyond, slowly at first: near a limit it makes few refusals, and a limit that has
-been lifted is found within minutes. Time in which the rate held nobody back does not count: a limit that is not used
-cannot be learned.
+What was let in during the last minute, or since the job began, with the pause that a refusal brings, is the first
+estimate: whatever windows the server has, it will not let in much more in the next one. From then on the rate falls a
+little at each refusal, climbs back to where it was refused, lingers there, and then feels its way beyond, slowly at
+first: near a limit it makes few refusals, and a limit that has been lifted is found within minutes. Time in which the
+rate held nobody back does not count: a limit that is not used cannot be learned.
 
-A cycle is as long as about sixty requests, at least half a minute: so at any rate refusals stay about two percent.
+From one refusal to the next it lets pass some fifty requests, and several times the length of a pause: refusals stay a
+few percent, and so does the time that is lost in pauses.
 
 Where hardly anything was let in before the refusal there is nothing to measure (the quota may have been spent before
 this job began). Then the rate starts low and doubles every second in which it holds somebody back.
@@ -14,22 +15,42 @@ this job began). Then the rate starts low and doubles every second in which it h
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
 from batchchat.limiter.pace import Pace
 
 CUT = 0.9
 """After a refusal: this part of the rate at which it came, rising to BACK of it in one cycle."""
 BACK = 0.97
-SHORT_CUT = 0.7
+MINUTE_MORE = 1.05
+"""The rate after a refusal leads back to at most this much of what the last minute let in."""
+SOON = 0.6
 """After a refusal that came too soon after the last one: the estimate was wrong, or less is left than before."""
-CYCLE_SECONDS = 30.0
-CYCLE_REQUESTS = 60.0
+CYCLE_REQUESTS = 30.0
+CYCLE_PAUSES = 12.0
+SHORTEST_CYCLE = 5.0
+LONGEST_CYCLE = 20.0
 ENOUGH = 10
 """Requests of a cycle from which a rate can be measured."""
 SLOW_START = 2.0
 DOUBLED_EVERY = 1.0
+REST = 4.0
+LONGEST_REST = 1.0
+"""After a pause as many requests' time (and at most a second) is let pass, so that they do not find the bottom again."""
 LEAST_RATE = 1.0 / 600.0
 CHANGED = 0.002
 """The pace is changed when the rate has grown by this part."""
+HORIZON = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stop:
+    """A refusal: when, how many had been let in by then, and the rate, where it was that which held requests back."""
+
+    moment: float
+    admitted: int
+    rate: float | None
 
 
 class Learned:
@@ -42,10 +63,13 @@ class Learned:
     __slots__ = (
         "_bound",
         "_bound_since",
-        "_cycle_first",
-        "_cycle_started",
+        "_cycle",
+        "_mark_at",
+        "_marks",
         "_pace",
+        "_pause",
         "_peak",
+        "_refused",
         "_slow",
         "_stopped",
         "rate",
@@ -53,14 +77,17 @@ class Learned:
 
     def __init__(self) -> None:
         self.rate: float | None = None
-        self._peak = 0.0
-        self._slow: float | None = None  # the rate from which it doubles, while there is nothing to measure
         self._pace: Pace | None = None
+        self._peak = 0.0
+        self._pause = 0.0  # how long a pause takes, of late
+        self._slow: float | None = None  # the rate from which it doubles, while there is nothing to measure
         self._bound = 0.0  # seconds since the last refusal for which the rate held somebody back
         self._bound_since: float | None = None
-        self._cycle_started: float | None = None
-        self._cycle_first = 0  # number of the first request of this cycle
-        self._stopped: tuple[int, float, float | None] | None = None  # while refused: number, moment, rate before
+        self._cycle = (0.0, 0)  # when this cycle began, and how many were let in before it
+        self._stopped: _Stop | None = None  # the refusal that ended it, until something is let in again
+        self._refused = 0
+        self._mark_at = float("-inf")
+        self._marks: deque[tuple[float, int]] = deque(maxlen=int(HORIZON) + 1)  # moments, and how many were let in
 
     def ready_at(self, now: float) -> float:
         """The earliest moment of the next request."""
@@ -73,10 +100,13 @@ class Learned:
 
     def take(self, now: float, *, number: int) -> None:
         """Request number `number` starts."""
+        if now >= self._mark_at:
+            if not self._marks:
+                self._cycle = (now, number)
+            self._mark_at = now + 1.0
+            self._marks.append((now, number - self._refused))
         if self._pace is not None:
             self._pace.take(now, 1)
-        elif self._cycle_started is None:
-            self._cycle_started, self._cycle_first = now, number
 
     def held(self, now: float, *, by_rate: bool) -> None:
         """From now on the rate holds requests back, or does not."""
@@ -87,6 +117,10 @@ class Learned:
             self._bound += now - self._bound_since
             self._bound_since = None
 
+    def refused_one(self) -> None:
+        """A request was refused, be it the first of an episode or a late one."""
+        self._refused += 1
+
     def refused(self, now: float, *, number: int, until: float) -> None:
         """The request of this number was refused, and nothing starts until a moment.
 
@@ -95,29 +129,29 @@ class Learned:
         if self._stopped is None:
             binding = self._bound_since is not None
             self.held(now, by_rate=False)
-            self._stopped = (number, now, self.rate if binding else None)
-        stopped_at, moment, before = self._stopped
-        started = self._cycle_started if self._cycle_started is not None else now
-        admitted = stopped_at - self._cycle_first
-        measured = max(admitted, 1) / max(until - started, 1e-3)
+            admitted = number - self._refused + 1  # this one is among the refused
+            self._stopped = _Stop(moment=now, admitted=admitted, rate=self.rate if binding else None)
+        stop = self._stopped
+        admitted = stop.admitted - self._cycle[1]
         if admitted < ENOUGH and (self.rate is None or self._slow is not None):
             self._slow = SLOW_START if self._slow is None else max(self._slow / 2, LEAST_RATE)
             self.rate = self._slow
         else:
-            short = self.rate is not None and self._slow is None and moment - started < self._cycle_seconds() / 4
+            soon = self.rate is not None and self._slow is None and admitted < ENOUGH
             self._slow = None
-            self._peak = self._next_peak(measured, before, short=short)
+            self._peak = max(self._next_peak(self._measured(stop, until), stop.rate, soon=soon), LEAST_RATE)
             self.rate = max(self._peak * CUT / BACK, LEAST_RATE)
+        self._pause += (until - now - self._pause) / 4
         self._bound = 0.0
         if self._pace is None:
             self._pace = Pace(self.rate)
         self._pace.change(now, self.rate)
-        self._pace.hold(until)
+        self._pace.hold(until + min(REST / self.rate, LONGEST_REST))
 
-    def resumed(self, started: float, *, number: int) -> None:
+    def resumed(self, moment: float, *, number: int) -> None:
         """A request was let in again: a new cycle began with it."""
         if self._stopped is not None:
-            self._cycle_started, self._cycle_first, self._stopped = started, number, None
+            self._cycle, self._stopped = (moment, number - self._refused), None
 
     def _grown(self, now: float) -> float:
         bound = self._bound + (now - self._bound_since if self._bound_since is not None else 0.0)
@@ -129,12 +163,24 @@ class Learned:
         self.rate = max(self._peak * (1.0 + (1.0 - CUT / BACK) * away**3), LEAST_RATE)
         return self.rate
 
-    def _next_peak(self, measured: float, before: float | None, *, short: bool) -> float:
-        if short:
-            return max(min(self._peak, measured) * SHORT_CUT, LEAST_RATE)
+    def _measured(self, stop: _Stop, until: float) -> float:
+        """What was let in, a second, until the pause is over: in the last minute, or in the cycle if that is gone."""
+        since, before = self._cycle
+        if until - stop.moment < HORIZON / 2:
+            since, before = self._marks[0]
+            for moment, count in self._marks:
+                if moment > until - HORIZON:
+                    break
+                since, before = until - HORIZON, count
+        return max(stop.admitted - before, 1) / max(until - since, 1e-3)
+
+    def _next_peak(self, measured: float, before: float | None, *, soon: bool) -> float:
+        if soon:
+            return min(self._peak, measured) * SOON
         if before is None:
-            return max(measured, LEAST_RATE)
-        return max(before * BACK, min(measured, before))
+            return measured
+        return min(max(before * BACK, min(measured, before)), measured * MINUTE_MORE)
 
     def _cycle_seconds(self) -> float:
-        return max(CYCLE_SECONDS, CYCLE_REQUESTS / max(self._peak, LEAST_RATE))
+        by_pauses = min(CYCLE_PAUSES * self._pause, LONGEST_CYCLE)
+        return max(SHORTEST_CYCLE, by_pauses, CYCLE_REQUESTS / max(self._peak, LEAST_RATE))
