@@ -197,7 +197,7 @@ def test_the_end_tells_what_failed_and_what_to_do(job):
         )
     )
     assert told == [
-        "my o.csv: 10 rows: 8 succeeded, 2 failed",
+        "my o.csv: 10 rows, 8 succeeded, 2 failed",
         "100 tokens in, 50 out, 1.50 USD, 12 requests (2 retries), 1 row answered before, 3.2 s",
         "  2 rows: bad_request: no (HTTP 400)",
         "Send the failed rows again: batchchat resume 'my o.csv' --retry-failed",

@@ -62,7 +62,7 @@ def test_a_table_comes_back_with_its_answers(run, table, simulator):
     server = simulator()
     status, out, err = run("run", table("one", "two"), "--base-url", server.base_url, "-m", "m")
     assert (status, out) == (0, "")
-    assert "t.completions.csv: 2 rows: 2 succeeded, 0 failed" in err
+    assert "t.completions.csv: 2 rows, 2 succeeded, 0 failed" in err
     written = rows_of("t.completions.csv")
     assert [row["id"] for row in written] == ["001", "002"]
     assert all(row["completion"] and row["finish_reason"] == "stop" and not row["error"] for row in written)

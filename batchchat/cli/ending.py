@@ -44,7 +44,7 @@ def _of_the_rows(summary: Summary) -> str:
     parts = [f"{summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
     parts += [f"{summary.pending:,} pending"] if summary.pending else []
     where = f"{summary.output}: " if summary.output else ""
-    return f"{where}{amount.counted(summary.rows, 'row', 'rows')}: {', '.join(parts)}"
+    return f"{where}{', '.join([amount.counted(summary.rows, 'row', 'rows'), *parts])}"
 
 
 def _of_a_trial(summary: Summary) -> str:
