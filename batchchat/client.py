@@ -220,6 +220,8 @@ class Client:
         lease = await self._held(limiter.acquire(tokens, front=front))
         tally.sent += 1
         self.requests += 1
+        if tally.sent == 1:
+            self._observer.started()
         try:
             completion = await self._send(request)
         except RateLimited as error:

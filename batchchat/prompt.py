@@ -204,10 +204,10 @@ def _read_message(message: Any, column: str) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise BadRow(f"column '{column}' holds a message without a role; it takes a list of {{role, content}} objects")
     # Parquet gives every field of a struct in every row: a null there means that the message has no such field.
-    message = {name: _without_nulls(part) for name, part in message.items() if part is not None}
-    if "content" not in message and not any(name in message for name in ("tool_calls", "function_call", "refusal")):
-        raise BadRow(f"column '{column}' holds a message of role '{message['role']}' without content")
-    return message
+    said: dict[str, Any] = {name: _without_nulls(part) for name, part in message.items() if part is not None}
+    if "content" not in said and not any(name in said for name in ("tool_calls", "function_call", "refusal")):
+        raise BadRow(f"column '{column}' holds a message of role '{said['role']}' without content")
+    return said
 
 
 def _without_nulls(value: Any) -> Any:

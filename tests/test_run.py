@@ -495,3 +495,20 @@ def test_the_key_is_written_nowhere(place, simulator):
     written = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file())
     assert key.encode() not in written
     assert key not in repr(summary) + repr(job)
+
+
+def test_an_input_that_changes_while_the_job_runs_is_not_published(place, simulator):
+    """When the table is edited between the first request and the publish, the job stops and says so."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "two", "three")
+
+    class Editor(Observer):
+        def settled(self, outcome):
+            table(place / "t.csv", "edited", "two", "three")
+
+    job = resolve({"base_url": sim.base_url, "model": "sim"}, input=source, environ={})
+    summary = execute(job, observer=Editor())
+    assert (summary.status, summary.stop_reason) == (1, "input")
+    assert not Path("t.completions.csv").exists()
+    again = run(source, sim)
+    assert (again.status, again.requests) == (0, 1)

@@ -33,6 +33,7 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
 
     Raises:
         StorageFull: it cannot be written; the checkpoint has everything.
+        InputFault: the input was changed meanwhile.
         Interrupted: a signal came; nothing was published.
     """
     total = table.dataset.count()
@@ -42,6 +43,7 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
         observer.publishing(done, total)
 
     def about_to(digest: str) -> None:
+        table.check_unchanged()
         session.journal.set_header(publishing={"path": job.output_path, "digest": digest})
 
     published = write_table(

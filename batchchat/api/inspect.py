@@ -152,7 +152,7 @@ def export_job(target: str, other: str | None = None) -> Published:
         destination = other or job.output_path
         output.check_output(dataset, destination, columns)
         stale = {number: stale_rows(journal, number, dataset) for number in chain}
-        return write_table(Table(dataset=dataset, columns=columns), journal, chain, destination, stale=stale)
+        return write_table(Table(dataset=dataset, columns=columns, stamps=()), journal, chain, destination, stale=stale)
     finally:
         journal.close()
 

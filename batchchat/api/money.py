@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchchat import wire
+from batchchat.checkpoint import usage_since, usage_sums, usages
 from batchchat.cost.budget import bound
 from batchchat.cost.prices import price_for
 from batchchat.errors import UsageError
@@ -61,7 +62,7 @@ def spent_before(journal: Journal, job: Job, price: Price) -> Decimal:
     ledger = journal.header("money") or {"spent": "0", "reserved": "0", "at": 0.0}
     limit = job.request.get("max_completion_tokens") or job.request.get("max_tokens") or price.context_window or 0
     total = Decimal(ledger["spent"]) + Decimal(ledger["reserved"])
-    for *numbers, paid_for_nothing in journal.usage_since(ledger["at"], (*_USAGE, "paid_for_nothing")):
+    for *numbers, paid_for_nothing in usage_since(journal, ledger["at"], (*_USAGE, "paid_for_nothing")):
         usage = _usage(numbers)
         total += price.cost(usage) or Decimal(0)
         if paid_for_nothing:
@@ -84,9 +85,9 @@ def total_cost(journal: Journal, chain: Sequence[int], rows: int, price: Price |
     if price is None:
         return None
     if price.linear:
-        return price.cost(_usage(journal.usage_sums(chain, rows, _USAGE)))
+        return price.cost(_usage(usage_sums(journal, chain, rows, _USAGE)))
     total = Decimal(0)
-    for numbers in journal.usages(chain, rows, _USAGE):
+    for numbers in usages(journal, chain, rows, _USAGE):
         total += price.cost(_usage(numbers)) or Decimal(0)
     return total
 

@@ -11,7 +11,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from batchchat import defaults
 from batchchat.api.feed import Feed
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from batchchat.events import Observer
     from batchchat.job import Job
     from batchchat.records import Outcome, Task
+
+
+T = TypeVar("T")
 
 
 def execute(job: Job, *, observer: Observer) -> Summary:
@@ -123,12 +126,8 @@ class _Run:
         self.signals.listen(engine.stop, engine.abort)
         with self.committer:
             await self._drained(engine)
-            if self.purse is not None:
-                await self.purse.close()
-                await asyncio.get_running_loop().run_in_executor(
-                    self.committer, self._commit, (), self.purse.budget.final()
-                )
-        reason = engine.reason or self.signals.reason
+            unwritten = await self._close_purse()
+        reason = engine.reason or self.signals.reason or unwritten
         output = None
         if reason is None and not job.rows.trial:
             try:
@@ -144,11 +143,24 @@ class _Run:
             elapsed_s=time.monotonic() - begun,
         )
         facts = summary.as_dict()
-        journal.end_run(number, {"stop_reason": summary.stop_reason, **{n: facts[n] for n in _OF_THE_RUN}})
+        with contextlib.suppress(JobStopped):  # a full disk was told of already
+            journal.end_run(number, {"stop_reason": summary.stop_reason, **{n: facts[n] for n in _OF_THE_RUN}})
         return summary
 
-    async def _in_reader(self, work: Callable[[], Any]) -> Any:
+    async def _in_reader(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.reader, work)
+
+    async def _close_purse(self) -> JobStopped | None:
+        """Write what was really spent; the reason to stop where that is not possible."""
+        if self.purse is None:
+            return None
+        await self.purse.close()
+        final = self.purse.budget.final()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.committer, self._commit, (), final)
+        except JobStopped as stopped:
+            return stopped
+        return None
 
     def _make_feed(self) -> Feed:
         session, job = self.session, self.job

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchchat import storage
 from batchchat.dataset import open_dataset
-from batchchat.errors import UsageError
+from batchchat.errors import InputFault, UsageError
 from batchchat.output import check_output
 from batchchat.prompt import RequestBuilder
 from batchchat.records import ResultColumn
@@ -14,21 +15,36 @@ from batchchat.records import ResultColumn
 if TYPE_CHECKING:
     from batchchat.dataset import Dataset, FileDataset
     from batchchat.job import Job
+    from batchchat.records import ColumnKind
 
 RESULTS = ("completion", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A job's table, opened, and the columns that its output gets."""
+    """A job's table, opened, the columns that its output gets, and the state in which its files were opened."""
 
     dataset: FileDataset
     columns: tuple[ResultColumn, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The result columns' names in the checkpoint, without the prefix."""
-        return RESULTS
+    stamps: tuple[tuple[str, storage.Stamp], ...]
+
+    def check_unchanged(self) -> None:
+        """See that the input is still what was sent.
+
+        Raises:
+            InputFault: a file of it was changed or removed meanwhile.
+        """
+        for path, before in self.stamps:
+            try:
+                now = storage.stamp(path)
+            except OSError as error:
+                raise InputFault(f"{path} was removed while the job ran ({error}); put it back and resume") from error
+            if now != before:
+                raise InputFault(
+                    f"{path} was changed while the job ran, so answers may belong to other rows; run it again: rows "
+                    "that did not change are not paid for twice"
+                )
 
 
 def open_table(job: Job, *, check: bool = True) -> Table:
@@ -41,13 +57,14 @@ def open_table(job: Job, *, check: bool = True) -> Table:
         raise UsageError("there is no INPUT: name a table (.csv, .tsv, .parquet, .jsonl) or a job file (.toml)")
     limit = None if job.rows.trial else job.rows.limit
     dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding, limit=limit)
+    stamps = tuple((path, storage.stamp(path)) for path in dataset.paths)
     make_builder(job, dataset, job.model or "")
     columns = result_columns(job)
     if not job.rows.trial:
         check_output(dataset, job.output_path, columns)
     if check:
         dataset.check()
-    return Table(dataset=dataset, columns=columns)
+    return Table(dataset=dataset, columns=columns, stamps=stamps)
 
 
 def make_builder(job: Job, dataset: Dataset, model: str) -> RequestBuilder:
@@ -58,9 +75,6 @@ def make_builder(job: Job, dataset: Dataset, model: str) -> RequestBuilder:
 def result_columns(job: Job) -> tuple[ResultColumn, ...]:
     """The columns that the output gets."""
     several = int(job.request.get("n") or 1) > 1
-    text = "strings" if several else "string"
-    kinds = {"completion": text, "finish_reason": text, "error": "string"}
-    return tuple(
-        ResultColumn(name=job.policy.prefix + name, kind=kinds.get(name, "int64"))  # type: ignore[arg-type]
-        for name in RESULTS
-    )
+    text: ColumnKind = "strings" if several else "string"
+    kinds: dict[str, ColumnKind] = {"completion": text, "finish_reason": text, "error": "string"}
+    return tuple(ResultColumn(name=job.policy.prefix + name, kind=kinds.get(name, "int64")) for name in RESULTS)

@@ -1,7 +1,7 @@
 """The checkpoint: one SQLite file that holds everything a job has paid for.
 
-`journal` is the door; `schema` has the format, `codec` turns outcomes into its rows, `database` speaks SQLite, `lock`
-keeps a second writer out.
+`journal` is the door, `facts` its part about the job and `usage` its part for the bill; `schema` has the format,
+`codec` turns outcomes into its rows, `database` speaks SQLite, `lock` keeps a second writer out.
 """
 
 from __future__ import annotations
@@ -9,5 +9,18 @@ from __future__ import annotations
 from batchchat.checkpoint.codec import Stored
 from batchchat.checkpoint.journal import Counts, Journal, Mark, move_aside, open_journal, read_journal
 from batchchat.checkpoint.lock import is_running
+from batchchat.checkpoint.usage import usage_since, usage_sums, usages
 
-__all__ = ["Counts", "Journal", "Mark", "Stored", "is_running", "move_aside", "open_journal", "read_journal"]
+__all__ = [
+    "Counts",
+    "Journal",
+    "Mark",
+    "Stored",
+    "is_running",
+    "move_aside",
+    "open_journal",
+    "read_journal",
+    "usage_since",
+    "usage_sums",
+    "usages",
+]

@@ -9,8 +9,6 @@ All methods are synchronous. A run calls them from one thread of its own, so a s
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from batchchat import defaults
 from batchchat.checkpoint import codec, schema
 from batchchat.checkpoint.database import Database, sync_folder
+from batchchat.checkpoint.facts import Facts
 from batchchat.checkpoint.lock import Lock
 from batchchat.errors import BatchchatError
 
@@ -48,7 +47,7 @@ class Mark:
     complete: bool
 
 
-class Journal:
+class Journal(Facts):
     """A checkpoint, opened for writing by `open_journal` or for reading by `read_journal`."""
 
     def __init__(self, database: Database, lock: Lock | None) -> None:
@@ -59,63 +58,10 @@ class Journal:
         self._counters: dict[int, Counts] = {}
         self._in_transaction = False
 
-    # The header: facts about the job, by name.
-
-    def header(self, name: str) -> Any:
-        """A fact of the header, None where it was never written."""
-        for _, text in self._db.sealed_rows("header", where="WHERE name = ?", values=(name,)):
-            return json.loads(text)
-        return None
-
-    def set_header(self, **facts: Any) -> None:
-        """Write facts into the header, durably and all at once."""
-        with self.transaction():
-            self._db.insert("header", [(name, json.dumps(fact, sort_keys=True)) for name, fact in facts.items()])
-
-    # Settings: what requests are made of besides the row.
-
-    def settings_id(self, body: Mapping[str, Any], *, base: int | None = None) -> int:
-        """The number of some settings; they are written down when they are new.
-
-        Args:
-            body: JSON-able facts, named one by one.
-            base: the settings whose answers stand where these have none (`--keep-answered`).
-        """
-        text = json.dumps(body, sort_keys=True, ensure_ascii=True)
-        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        known = self._db.one("SELECT id, base FROM settings WHERE digest = ?", (digest,))
-        if known is not None and (base is None or known[1] is not None or base == known[0]):
-            return int(known[0])
-        (last,) = self._db.one("SELECT coalesce(max(id), 0) FROM settings") or (0,)
-        number = int(last) + 1 if known is None else int(known[0])
-        with self._db.transaction():
-            self._db.insert("settings", [(number, digest, text, base, time.time())])
-        return number
-
-    def find_settings(self, body: Mapping[str, Any]) -> int | None:
-        """The number of some settings if they were ever used here."""
-        text = json.dumps(body, sort_keys=True, ensure_ascii=True)
-        known = self._db.one(
-            "SELECT id FROM settings WHERE digest = ?", (hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),)
-        )
-        return None if known is None else int(known[0])
-
-    def settings(self, number: int) -> dict[str, Any]:
-        """The facts behind a number of settings."""
-        for row in self._db.sealed_rows("settings", where="WHERE id = ?", values=(number,)):
-            body: dict[str, Any] = json.loads(row[2])
-            return body
-        raise self._db.damaged(f"it has no settings {number}")
-
-    def chain(self, number: int) -> tuple[int, ...]:
-        """A number of settings and those whose answers stand where they have none, nearest first."""
-        chain: list[int] = []
-        following: int | None = number
-        while following is not None and following not in chain:
-            chain.append(following)
-            rows = list(self._db.sealed_rows("settings", where="WHERE id = ?", values=(following,)))
-            following = rows[0][3] if rows else None
-        return tuple(chain)
+    @property
+    def database(self) -> Database:
+        """The connection, for reading what no method here gives."""
+        return self._db
 
     # Outcomes.
 
@@ -210,35 +156,6 @@ class Journal:
         assert row is not None
         return Counts(**dict(zip(_COUNTED, row, strict=True)))
 
-    def usages(self, chain: Sequence[int], rows: int, names: Sequence[str]) -> Iterator[tuple[int | None, ...]]:
-        """The named counts of tokens of each of the first rows that has an outcome with an answer or with usage."""
-        for start in range(1, rows + 1, _BLOCK):
-            columns = self.results(chain, start, min(_BLOCK, rows + 1 - start), (*names, "answered"))
-            for *counts, answered in zip(*columns.values(), strict=True):
-                if answered or any(count is not None for count in counts):
-                    yield tuple(counts)
-
-    def usage_sums(self, chain: Sequence[int], rows: int, names: Sequence[str]) -> tuple[int | None, ...]:
-        """The sums of `usages`; None where an answer has no such count and the others have."""
-        if len(chain) > 1:
-            found = list(zip(*self.usages(chain, rows, names), strict=True))
-            return tuple(_sum(counts) for counts in found) or (0,) * len(names)
-        first, last = schema.outcome_id(chain[0], 0), schema.outcome_id(chain[0], rows)
-        sums = ", ".join(
-            f"CASE WHEN count({n}) < count(answered) AND {n!r} IN {_NEEDED} THEN NULL ELSE coalesce(sum({n}), 0) END"
-            for n in names
-        )
-        row = self._db.one(
-            f"SELECT {sums} FROM outcomes WHERE id > ? AND id <= ? AND (answered OR prompt_tokens IS NOT NULL)",
-            (first, last),
-        )
-        assert row is not None
-        return tuple(row)
-
-    def usage_since(self, at: float, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """The named columns of every outcome, of whatever settings, that was settled after a time."""
-        yield from self._db.query(f"SELECT {', '.join(names)} FROM outcomes WHERE at > ?", (at,))
-
     # Batches of rows: a digest tells that one is unchanged.
 
     def mark(self, settings: int, start: int) -> Mark | None:
@@ -329,29 +246,6 @@ class Journal:
         row = self._db.one("SELECT max(id) FROM outcomes WHERE id > ? AND id < ?", (first, last))
         return 0 if row is None or row[0] is None else int(row[0]) & schema.ROW_MASK
 
-    # Runs.
-
-    def start_run(self, settings: int | None, facts: Mapping[str, Any]) -> int:
-        """Write down that a run begins; its number."""
-        (last,) = self._db.one("SELECT coalesce(max(id), 0) FROM runs") or (0,)
-        with self._db.transaction():
-            self._db.insert("runs", [(last + 1, settings, time.time(), None, json.dumps(dict(facts)))])
-        return int(last) + 1
-
-    def end_run(self, number: int, facts: Mapping[str, Any]) -> None:
-        """Write down how a run ended."""
-        for row in list(self._db.sealed_rows("runs", where="WHERE id = ?", values=(number,))):
-            body = {**json.loads(row[4]), **facts}
-            with self.transaction():
-                self._db.insert("runs", [(number, row[1], row[2], time.time(), json.dumps(body))])
-
-    def runs(self) -> list[dict[str, Any]]:
-        """Every run: its number, settings, start and end (Unix times), and facts."""
-        return [
-            {"run": row[0], "settings": row[1], "started": row[2], "ended": row[3], **json.loads(row[4])}
-            for row in self._db.sealed_rows("runs", where="ORDER BY id")
-        ]
-
     def close(self) -> None:
         """Close the file; after writing, one file is left, and the lock is given back."""
         try:
@@ -395,8 +289,6 @@ class Journal:
         self._db.insert("counters", [(settings, *(asdict(counts)[name] for name in _COUNTED))])
 
 
-_BLOCK = 8192
-_NEEDED = "('prompt_tokens', 'completion_tokens')"
 _COUNTED = ("answered", "failed", "prompt_tokens", "completion_tokens")
 
 
@@ -407,11 +299,6 @@ def _count(counts: Counts, answered: int, prompt: int | None, completion: int | 
         counts.failed += sign
     counts.prompt_tokens += sign * (prompt or 0)
     counts.completion_tokens += sign * (completion or 0)
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return None if known and len(known) < len(counts) else sum(known)
 
 
 def open_journal(path: str | Path) -> Journal:

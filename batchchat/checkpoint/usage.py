@@ -1,0 +1,54 @@
+"""Tokens of what is stored, as the bill needs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchchat.checkpoint import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batchchat.checkpoint.journal import Journal
+
+_BLOCK = 8192
+_NEEDED = frozenset({"prompt_tokens", "completion_tokens"})
+
+
+def usages(journal: Journal, chain: Sequence[int], rows: int, names: Sequence[str]) -> Iterator[tuple[int | None, ...]]:
+    """The named counts of tokens of each of the first rows that has an outcome with an answer or with usage."""
+    for start in range(1, rows + 1, _BLOCK):
+        columns = journal.results(chain, start, min(_BLOCK, rows + 1 - start), (*names, "answered"))
+        for *counts, answered in zip(*columns.values(), strict=True):
+            if answered or any(count is not None for count in counts):
+                yield tuple(counts)
+
+
+def usage_sums(journal: Journal, chain: Sequence[int], rows: int, names: Sequence[str]) -> tuple[int | None, ...]:
+    """The sums of `usages`; None where the API counted no prompt or completion tokens of an answer."""
+    if len(chain) > 1:
+        found = list(zip(*usages(journal, chain, rows, names), strict=True)) or [()] * len(names)
+        return tuple(_sum(name, counts) for name, counts in zip(names, found, strict=True))
+    first, last = schema.outcome_id(chain[0], 0), schema.outcome_id(chain[0], rows)
+    sums = ", ".join(
+        f"CASE WHEN count({name}) = count(answered) THEN coalesce(sum({name}), 0) END"
+        if name in _NEEDED
+        else f"coalesce(sum({name}), 0)"
+        for name in names
+    )
+    row = journal.database.one(
+        f"SELECT {sums} FROM outcomes WHERE id > ? AND id <= ? AND (answered OR prompt_tokens IS NOT NULL)",
+        (first, last),
+    )
+    assert row is not None
+    return tuple(row)
+
+
+def usage_since(journal: Journal, at: float, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The named columns of every outcome, of whatever settings, that was settled after a time."""
+    yield from journal.database.query(f"SELECT {', '.join(names)} FROM outcomes WHERE at > ?", (at,))
+
+
+def _sum(name: str, counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return None if name in _NEEDED and len(known) < len(counts) else sum(known)
