@@ -7,9 +7,8 @@ from contextlib import ExitStack
 from unittest.mock import Mock
 
 import aiohttp
-import aioresponses.core
 import pytest
-from aioresponses import aioresponses
+from aioresponses import aioresponses, core
 from hypothesis import settings
 
 from batchchat.serve import Simulator
@@ -37,6 +36,6 @@ class _Response(aiohttp.ClientResponse):
 @pytest.fixture
 def mocked(monkeypatch):
     """`aioresponses()` that works with the aiohttp that is installed."""
-    monkeypatch.setattr(aioresponses.core, "ClientResponse", _Response)
+    monkeypatch.setattr(core, "ClientResponse", _Response)
     with aioresponses() as mock:
         yield mock

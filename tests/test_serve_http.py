@@ -10,6 +10,7 @@ from contextlib import closing
 from itertools import pairwise
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -456,3 +457,10 @@ async def test_many_clients_at_once(simulator):
     replies = await asyncio.gather(*(one() for _ in range(100)))
     assert all(reply.startswith(b"HTTP/1.1 200 OK") for reply in replies)
     assert sim.stats()["answered"] == 100
+
+
+async def test_requests_can_be_mocked(mocked):
+    """The fixture `mocked` answers aiohttp's requests without a socket."""
+    mocked.get("http://nowhere/", payload={"a": 1})
+    async with aiohttp.ClientSession() as session, session.get("http://nowhere/") as reply:
+        assert await reply.json() == {"a": 1}

@@ -113,9 +113,14 @@ def test_program_ends_while_answers_stall():
 def test_program_says_that_others_can_reach_it():
     """An address other than loopback is said on stderr, loopback is not."""
     with program("--host", "0.0.0.0") as (process, base_url):
-        assert base_url.startswith("http://0.0.0.0:")
+        assert base_url.startswith("http://127.0.0.1:")
+        assert ask(base_url)[0] == 200
         process.send_signal(signal.SIGTERM)
         assert "0.0.0.0" in process.stderr.read()
+    with program("--host", "localhost") as (process, base_url):
+        assert ask(base_url)[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.parametrize(
@@ -313,6 +318,15 @@ def test_model_ends_with_its_context():
         assert alive(pid)
     assert gone(pid)
     assert running.pid is None
+
+
+@pytest.mark.local
+def test_an_answer_without_a_bound_ends(monkeypatch):
+    """Where the request sets no bound the embedded model's answer ends at one; a bound of its own rules."""
+    monkeypatch.setattr(local, "LONGEST", 8)
+    with LocalModel(slots=1, context=256) as running:
+        used = [ask(running.base_url, "Tell a long story.", max_tokens=most)[1]["usage"] for most in (None, 12)]
+    assert [one["completion_tokens"] for one in used] == [8, 12]
 
 
 @pytest.mark.local

@@ -324,12 +324,15 @@ def test_slots_bound_what_is_served_at_once(simulator):
 
 
 def test_a_full_queue_refuses(simulator):
-    """With one slot and no queue the second request gets 429 without asking it to wait."""
-    sim = simulator(slots=1, queue=0, latency=0.3)
-    with ThreadPoolExecutor(2) as pool:
-        replies = list(pool.map(lambda k: call(sim, str(k)), range(2)))
-    assert sorted(status for status, _, _ in replies) == [200, 429]
-    assert all("retry-after" not in headers for _, headers, _ in replies)
+    """With one slot and no queue the second request gets 429 without being told when to come back."""
+    sim = simulator(slots=1, queue=0)
+    with closing(connection(sim)) as first:
+        first.request("POST", "/v1/chat/completions", json.dumps(body("@@latency=30")))
+        while not sim.stats()["in_flight"]:
+            time.sleep(0.01)
+        status, headers, text = call(sim)
+    assert (status, json.loads(text)["error"]["code"]) == (429, "concurrency_limit_exceeded")
+    assert "retry-after" not in headers
 
 
 def test_a_client_that_leaves_gives_its_slot_back(simulator):
@@ -459,7 +462,7 @@ def test_limit_of_requests_is_kept_and_told(simulator):
     error = json.loads(text)["error"]
     assert (status, error["type"], error["code"]) == (429, "requests", "rate_limit_exceeded")
     assert headers["x-ratelimit-limit-requests"] == "60"
-    assert 50 < int(headers["retry-after"]) <= 60
+    assert 0 < int(headers["retry-after"]) <= 60
     assert headers["x-ratelimit-reset-requests"].endswith("s")
     assert settled(sim)["admitted"] == 60
 
@@ -467,8 +470,7 @@ def test_limit_of_requests_is_kept_and_told(simulator):
 @pytest.mark.parametrize("how", ["seconds", "ms", "date", "none"])
 def test_retry_after_comes_as_told(simulator, how):
     """Retry-After comes in seconds, with milliseconds beside it, as a date, or not at all."""
-    sim = simulator(rpm=1, window="fixed", window_seconds=3600 * 24, retry_after=how)
-    sim.reset(rpm=1 / 60 / 24)
+    sim = simulator(rpm=1, window="sliding", retry_after=how)
     call(sim)
     headers = call(sim)[1]
     expected = {"seconds": {"retry-after"}, "ms": {"retry-after", "retry-after-ms"}, "date": {"retry-after"}}

@@ -13,6 +13,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from batchchat.serve.http import JSON
 from batchchat.serve.refusal import Refusal
@@ -103,9 +104,9 @@ async def _answer(exchange: Exchange, reader: asyncio.StreamReader) -> None:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     status = int(head[0].split(" ")[1])
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-    kind = headers.get("content-type", JSON)
+    kind, own = headers.get("content-type", JSON), f"x-request-id: req_{uuid4().hex}\r\n"
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        exchange.begin(status, kind=kind, headers="cache-control: no-cache\r\n")
+        exchange.begin(status, kind=kind, headers=f"{own}cache-control: no-cache\r\n")
         while size := int((await reader.readline()).split(b";")[0], 16):
             exchange.write(await reader.readexactly(size))
             await reader.readexactly(2)
@@ -113,7 +114,7 @@ async def _answer(exchange: Exchange, reader: asyncio.StreamReader) -> None:
         return
     length = headers.get("content-length")
     body = await (reader.readexactly(int(length)) if length is not None else reader.read())
-    exchange.send(status, as_openai(status, body) if status >= 400 else body, kind=kind)
+    exchange.send(status, as_openai(status, body) if status >= 400 else body, headers=own, kind=kind)
 
 
 def as_openai(status: int, body: bytes) -> bytes:

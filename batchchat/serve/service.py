@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SIMULATOR = "sim"
 DRAIN_SECONDS = 10.0
+# A name with two addresses would be given two ports.
+NUMBERS = {"localhost": "127.0.0.1"}
 # What the embedded model can be told, with how each is read.
 LOCAL_SETTINGS = {"slots": int, "context": int, "want_key": bool, "key": str, "strict": bool}
 
@@ -98,19 +100,24 @@ async def _until_signal(
     ended: asyncio.Queue[int] = asyncio.Queue()
     _on_signals(ended)
     try:
-        server, got = await listener.listen(host, port)
+        server, got = await listener.listen(NUMBERS.get(host, host), port)
     except (OSError, OverflowError) as error:
         raise UsageError(f"cannot listen on {host} port {port}: {error}") from None
-    shown = f"[{host}]" if ":" in host else host
     if not is_loopback(host):
-        _say(f"batchchat serve listens on {host}: whoever reaches this machine can use it")
-    sys.stdout.write(f"http://{shown}:{got}/v1\n")
+        _say(f"batchchat serve listens on {host}, port {got}: whoever reaches this machine can use it")
+    sys.stdout.write(f"http://{_reachable(host)}:{got}/v1\n")
     sys.stdout.flush()
     number = await ended.get()
     server.close()
     await _drain(ended, tasks)
     listener.drop_all()
     return 130 if number == signal.SIGINT else 0
+
+
+def _reachable(host: str) -> str:
+    """The host of a URL that works on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{host}]" if ":" in host else host
 
 
 async def _drain(ended: asyncio.Queue[int], tasks: Callable[[], set[asyncio.Task[None]]]) -> None:

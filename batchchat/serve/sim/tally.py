@@ -39,7 +39,7 @@ class Tally:
         self.admitted = 0
         self.admitted_tokens = 0.0
         self.first = self.last = 0.0
-        self.connections_before = 0
+        self._cpu = time.process_time()
         self._prompts: dict[str, list[int]] | None = {} if prompts else None
         self._records: deque[tuple[float, Request]] = deque(maxlen=record)
 
@@ -105,6 +105,7 @@ class Tally:
         }
         shown["refused"] = {str(status): count for status, count in sorted(self.refused.items())}
         shown["admitted_seconds"] = self.last - self.first
+        shown["cpu_s"] = time.process_time() - self._cpu
         if self._prompts is not None:
             shown["distinct_prompts"] = len(self._prompts)
             shown["answered_again"] = sum(counts[1] - 1 for counts in self._prompts.values() if counts[1] > 1)
