@@ -120,21 +120,22 @@ class Client:
         """
         request = task.request
         if request is None:
-            return Outcome(row=task.row, key=task.key, error=task.error or BadRow("no request"), at=time.time())
+            error = task.error or BadRow("no request")
+            return Outcome(row=task.row, key=task.key, error=error, attempts=Attempts(sent=0), at=time.time())
         tally = _Tally()
         completion: Completion | None = None
-        error: RequestError | None = None
+        failure: RequestError | None = None
         try:
             completion = await self._settle(request, tally)
         except ContentRefused as refused:
-            completion, error = refused.completion, refused
-        except RequestError as failure:
-            error = failure
+            completion, failure = refused.completion, refused
+        except RequestError as error:
+            failure = error
         return Outcome(
             row=task.row,
             key=task.key,
             completion=completion,
-            error=error,
+            error=failure,
             attempts=Attempts(sent=tally.sent, paid_for_nothing=tally.paid_for_nothing),
             at=time.time(),
         )
