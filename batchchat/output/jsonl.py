@@ -7,6 +7,7 @@ Everything else is written anew, in UTF-8.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from batchchat.errors import InputFault
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from batchchat.output.delimited import Sink
     from batchchat.output.results import Piece, Results
     from batchchat.output.source import JsonSource, Source
-    from batchchat.tables import TextRows
+    from batchchat.tables import Dialect, TextRows
 
 
 def passing_through(sink: Sink, spans: Iterable[tuple[JsonSource, int | None]], results: Results) -> Iterator[int]:
@@ -33,7 +34,7 @@ def passing_through(sink: Sink, spans: Iterable[tuple[JsonSource, int | None]], 
             at = 0
             for count, piece in results.pieces(part.before + rows.start, len(rows.raws)):
                 lines = [
-                    _joined(raw, dialect.encode(added), part)
+                    _joined(raw, _bytes(added, dialect), part)
                     for raw, added in zip(rows.raws[at : at + count], _added(piece, results), strict=True)
                 ]
                 if not ended:  # the file before this one ended without a line end
@@ -47,16 +48,23 @@ def passing_through(sink: Sink, spans: Iterable[tuple[JsonSource, int | None]], 
 
 def _reject_keys(rows: TextRows, part: JsonSource, results: Results) -> None:
     """Finds a line that has the key of a result column: one that the check at the start did not reach."""
-    decode = part.dialect.decode
-    names = {part.dialect.encode(json_text(column.name)): column.name for column in results.columns}
+    dialect = part.dialect
+    names = {_bytes(json_text(column.name), dialect): column.name for column in results.columns}
     text = "".join(rows.raws)
     suspects = [name for key, name in names.items() if key in text]
     for number, raw in enumerate(rows.raws if suspects else ()):
-        taken = [name for name in suspects if name in json.loads(decode(raw))]
+        taken = [name for name in suspects if name in json.loads(dialect.decode(raw))]
         if taken:
             raise InputFault(
                 f"{part.where(rows.start + number)}: has the key {taken[0]!r}, which is a result column. Use --prefix."
             )
+
+
+def _bytes(text: str, dialect: Dialect) -> str:
+    """JSON as byte text; escaped where the file's encoding may lack a character."""
+    if dialect.codec != "utf-8" and not text.isascii():
+        text = re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text)
+    return dialect.encode(text)
 
 
 def _joined(raw: str, added: str, part: JsonSource) -> str:
