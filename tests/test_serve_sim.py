@@ -369,7 +369,7 @@ def test_a_bucket_lets_its_rate_in():
     bucket = Bucket(600, period=60, burst=10)
     assert [bucket.wait(0, 1) or bucket.take(0, 1) for _ in range(11)][:10] == [None] * 10
     assert bucket.wait(0, 1) == pytest.approx(0.1)
-    assert bucket.remaining(0) == 0
+    assert bucket.used(0) == bucket.capacity == 10
     assert bucket.reset(0) == pytest.approx(1)
     assert bucket.wait(0.1, 1) == 0
     assert admitted(Bucket(600, period=60, burst=10), 60) == pytest.approx(610, abs=1)
@@ -391,7 +391,7 @@ def test_a_sliding_window_holds_in_every_stretch():
         sliding.take(second, 1)
     assert sliding.wait(10, 1) == pytest.approx(50)
     assert sliding.wait(10, 3) == pytest.approx(52)
-    assert (sliding.remaining(10), sliding.reset(10)) == (0, pytest.approx(59))
+    assert (sliding.used(10), sliding.reset(10)) == (10, pytest.approx(59))
     assert sliding.wait(60, 1) == 0
     assert admitted(Sliding(10, period=1), 10) == pytest.approx(100, abs=1)
 
@@ -403,7 +403,7 @@ def test_a_fixed_window_opens_on_the_minute():
         assert fixed.wait(50, 1) == 0
         fixed.take(50, 1)
     assert fixed.wait(50, 1) == pytest.approx(10)
-    assert (fixed.remaining(50), fixed.wait(60, 1)) == (0, 0)
+    assert (fixed.used(50), fixed.wait(60, 1)) == (10, 0)
 
 
 @pytest.mark.parametrize("kind", ["bucket", "sliding", "fixed"])
@@ -433,7 +433,11 @@ def test_refused_requests_count_where_they_do():
 
 
 def test_headers_can_lie_or_be_silent():
-    """Lying headers say ten times as much; silent ones nothing."""
+    """Lying headers say ten times as much; silent ones nothing; a minute's are those of a bucket of a minute."""
+    bucket = Bucket(600, period=60, burst=10)
+    minute = Limits(bucket, None, headers="minute", minute=(600, 0)).admit(0, 0).headers
+    assert "limit-requests: 600\r\nx-ratelimit-remaining-requests: 599\r\n" in minute
+    assert "reset-requests: 100ms\r\n" in minute
     lying = Limits(Sliding(10, period=60), None, headers="lying").admit(0, 0).headers
     assert "x-ratelimit-limit-requests: 100\r\n" in lying
     assert Limits(Sliding(10, period=60), None, headers="none").admit(0, 0).headers == ""

@@ -18,9 +18,15 @@ CLOSE = 1e-9
 
 
 class Window(Protocol):
-    """One limit."""
+    """One limit.
+
+    Attributes:
+        limit: the largest amount that it ever lets in.
+        capacity: what can be taken at once when nothing is used.
+    """
 
     limit: float
+    capacity: float
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until the amount would fit; 0 where it does."""
@@ -28,8 +34,8 @@ class Window(Protocol):
     def take(self, now: float, amount: float) -> None:
         """Counts the amount, whether it fits or not."""
 
-    def remaining(self, now: float) -> float:
-        """What could be taken at once."""
+    def used(self, now: float) -> float:
+        """What is not to be had now, of the capacity."""
 
     def reset(self, now: float) -> float:
         """Seconds until everything is free again."""
@@ -41,19 +47,19 @@ class Bucket:
     def __init__(self, limit: float, *, period: float, burst: float, others: float = 0.0) -> None:
         self.limit = limit
         self._rate = limit / period * (1 - others)
-        self._size = max(1.0, burst)
-        self._level = self._size
+        self.capacity = max(1.0, burst)
+        self._level = self.capacity
         self._at: float | None = None
 
     def _refill(self, now: float) -> None:
         if self._at is not None:
-            self._level = min(self._size, self._level + (now - self._at) * self._rate)
+            self._level = min(self.capacity, self._level + (now - self._at) * self._rate)
         self._at = now
 
     def wait(self, now: float, amount: float) -> float:
         """See `Window`."""
         self._refill(now)
-        short = min(amount, self._size) - self._level
+        short = min(amount, self.capacity) - self._level
         return short / self._rate if short > CLOSE else 0.0
 
     def take(self, now: float, amount: float) -> None:
@@ -61,22 +67,21 @@ class Bucket:
         self._refill(now)
         self._level -= amount
 
-    def remaining(self, now: float) -> float:
+    def used(self, now: float) -> float:
         """See `Window`."""
         self._refill(now)
-        return max(0.0, self._level)
+        return self.capacity - self._level
 
     def reset(self, now: float) -> float:
         """See `Window`."""
-        self._refill(now)
-        return (self._size - self._level) / self._rate
+        return self.used(now) / self._rate
 
 
 class Sliding:
     """At most the limit in any stretch of one period."""
 
     def __init__(self, limit: float, *, period: float, others: float = 0.0) -> None:
-        self.limit = limit
+        self.limit = self.capacity = limit
         self._period = period
         self._free = limit * (1 - others)
         self._taken: deque[tuple[float, float]] = deque()
@@ -104,10 +109,10 @@ class Sliding:
         self._taken.append((now, amount))
         self._sum += amount
 
-    def remaining(self, now: float) -> float:
+    def used(self, now: float) -> float:
         """See `Window`."""
         self._forget(now)
-        return max(0.0, self._free - self._sum)
+        return self._sum + self.capacity - self._free
 
     def reset(self, now: float) -> float:
         """See `Window`."""
@@ -119,7 +124,7 @@ class Fixed:
     """At most the limit between two ticks of the clock. What others take, they take steadily through the window."""
 
     def __init__(self, limit: float, *, period: float, others: float = 0.0) -> None:
-        self.limit = limit
+        self.limit = self.capacity = limit
         self._period = period
         self._free = limit * (1 - others)
         self._window = -1
@@ -140,11 +145,11 @@ class Fixed:
         self._turn(now)
         self._used += amount
 
-    def remaining(self, now: float) -> float:
+    def used(self, now: float) -> float:
         """See `Window`."""
         self._turn(now)
         elapsed = (now - self._window * self._period) / self._period
-        return max(0.0, self.limit - self._used - (self.limit - self._free) * elapsed)
+        return self._used + (self.capacity - self._free) * elapsed
 
     def reset(self, now: float) -> float:
         """See `Window`."""
@@ -169,12 +174,28 @@ class Verdict:
 
 
 class Limits:
-    """Requests and tokens together: a request is let in where it fits into both, and then counts in both."""
+    """Requests and tokens together: a request is let in where it fits into both, and then counts in both.
+
+    Args:
+        requests, tokens: the windows; None for no limit.
+        headers: honest (what is left now), minute (as OpenAI shows it: of a whole minute, although less is let in at
+            once), lying (ten times as much), none.
+        minute: requests and tokens a minute, for those headers.
+        count_refused: a refused request counts in the requests.
+    """
 
     def __init__(
-        self, requests: Window | None, tokens: Window | None, *, headers: str = "honest", count_refused: bool = False
+        self,
+        requests: Window | None,
+        tokens: Window | None,
+        *,
+        headers: str = "honest",
+        minute: tuple[float, float] = (0.0, 0.0),
+        count_refused: bool = False,
     ) -> None:
-        self._windows = [(kind, window) for kind, window in (("requests", requests), ("tokens", tokens)) if window]
+        both = (("requests", requests, minute[0]), ("tokens", tokens, minute[1]))
+        self._windows = [(kind, window) for kind, window, _ in both if window]
+        self._shown = {kind: limit if headers == "minute" else 0.0 for kind, _, limit in both}
         self._lie = 10 if headers == "lying" else 1
         self._tell = headers != "none"
         self._count_refused = count_refused
@@ -202,11 +223,15 @@ class Limits:
     def _headers(self, now: float) -> str:
         if not self._tell:
             return ""
-        return "".join(
-            f"x-ratelimit-limit-{kind}: {int(window.limit * self._lie)}\r\n"
-            f"x-ratelimit-remaining-{kind}: {int(window.remaining(now) * self._lie + CLOSE)}\r\n"
+        return "".join(self._lines(kind, window, now) for kind, window in self._windows)
+
+    def _lines(self, kind: str, window: Window, now: float) -> str:
+        used, shown = window.used(now), self._shown[kind]
+        remaining = max(0.0, (shown or window.capacity) - used)
+        return (
+            f"x-ratelimit-limit-{kind}: {int((shown or window.limit) * self._lie)}\r\n"
+            f"x-ratelimit-remaining-{kind}: {int(remaining * self._lie + CLOSE)}\r\n"
             f"x-ratelimit-reset-{kind}: {go_duration(window.reset(now))}\r\n"
-            for kind, window in self._windows
         )
 
 

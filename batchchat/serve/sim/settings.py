@@ -53,7 +53,9 @@ class Settings:
     count_refused: bool = _setting(False, "refused requests count against the limit of requests")
     others: float = _setting(0.0, "share of the limits that other clients take, 0 to below 1")
     headers: str = _setting(
-        "honest", "x-ratelimit headers; lying ones say ten times as much", choices=("honest", "none", "lying")
+        "honest",
+        "x-ratelimit headers: what is left now, of a whole minute, ten times as much, or none",
+        choices=("honest", "minute", "lying", "none"),
     )
     retry_after: str = _setting(
         "seconds", "how a 429 or 503 says when to come back", choices=("seconds", "ms", "date", "none")

@@ -57,7 +57,11 @@ class Simulation:
         self.script: deque[Step] = deque()
         make = _windows(settings)
         self._limits = Limits(
-            make(settings.rpm), make(settings.tpm), headers=settings.headers, count_refused=settings.count_refused
+            make(settings.rpm),
+            make(settings.tpm),
+            headers=settings.headers,
+            minute=(settings.rpm, settings.tpm),
+            count_refused=settings.count_refused,
         )
         self._limited = bool(settings.rpm or settings.tpm)
         self.routes.door = routes.Door(
