@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 def passing_through(sink: Sink, spans: Iterable[tuple[TextSource, int | None]], results: Results) -> Iterator[int]:
     """Writes the records of these files with their results. Yields how many rows were written each time."""
-    ending = None
+    newline, ending = "", None
     for part, stop in spans:
         dialect = part.dialect
         delimiter = dialect.delimiter
         if ending is None:
             names = [delimiter + quoted(dialect.encode(column.name), delimiter) for column in results.columns]
             header, ending = _split(part.header)
+            newline = dialect.newline
             sink.write(dialect.to_file(header + "".join(names) + ending))
         for rows in part.records(1, stop):
             at = 0
@@ -42,7 +43,7 @@ def passing_through(sink: Sink, spans: Iterable[tuple[TextSource, int | None]], 
                     body, after = _split(raw)
                     text += (body, added, after)
                 if not ending:  # the file before this one ended without a line end
-                    text.insert(0, dialect.newline)
+                    text.insert(0, newline)
                 ending = after
                 sink.write(dialect.to_file("".join(text)))
                 at += count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def check_output(dataset: Table, path: str, columns: Sequence[ResultColumn]) -> 
     for source in (dataset.name, *dataset.paths):
         if storage.same_file(path, source):
             raise UsageError(f"the output {path} is the input. Name another one.")
+    if form is None:
+        _reject_doubled_files(dataset, path)
     if form is not None and storage.is_folder(path):
         raise UsageError(f"the output {path} is a folder. Name a file.")
     if form is None and storage.is_file(path):
@@ -75,6 +78,16 @@ def _reject_names(dataset: Table, columns: Sequence[ResultColumn]) -> None:
         raise UsageError(
             f"{dataset.name} has a column {taken[0]!r} already. Put a prefix before the result columns, "
             f"for example --prefix llm_."
+        )
+
+
+def _reject_doubled_files(dataset: Table, path: str) -> None:
+    names = Counter(storage.file_name(source) for source in dataset.paths)
+    doubled = [name for name, count in names.items() if count > 1]
+    if doubled:
+        raise UsageError(
+            f"{dataset.name}: two input files are named {doubled[0]}, and the output {path} is one folder. "
+            "Name one file instead, such as all.parquet."
         )
 
 

@@ -101,7 +101,8 @@ def upload(source: BinaryIO, path: str) -> None:
     """Copies an open file to a URL, from its beginning."""
     source.seek(0)
     system, inner = connect(path)
-    with system.open_output_stream(inner) as target:
+    # Without `compression=None` pyarrow would compress what goes to a name that ends in .gz.
+    with system.open_output_stream(inner, compression=None) as target:
         shutil.copyfileobj(source, target, _PIECE)
 
 
