@@ -130,7 +130,7 @@ def test_program_says_that_others_can_reach_it():
         (["--latency", "soon"], "latency"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
         (["--model", "local", "--rpm", "5"], "no setting 'rpm'"),
-        (["--model", "local:/nowhere.gguf"], "/nowhere.gguf"),
+        pytest.param(["--model", "local:/nowhere.gguf"], "/nowhere.gguf", marks=pytest.mark.local),
     ],
 )
 def test_program_refuses_bad_usage(arguments, word):

@@ -4,8 +4,8 @@ What comes in: connections. What goes out: one `Exchange` for each request, give
 at once or later, whole or piece by piece. This room knows no path, no JSON and no chat completion.
 
 Why not aiohttp.web: the other side of the wire must not share a parser with the client, whose aiohttp it would be, and
-must never be the bottleneck of what it measures. Measured on one core, one trivial handler, the same client: this
-protocol answers about three times the requests/s of aiohttp.web.
+must never be the bottleneck of what it measures. Measured with a trivial handler and the same client, both on uvloop:
+17 us of CPU a request against 55 us, 50,000 requests/s against 17,000. The whole simulator takes about 60 us.
 
 Accepted: a client that half-closes its side (`shutdown(SHUT_WR)`) counts as gone, because a dead client looks the
 same; requests that are pipelined are answered one after the other; trailers of a chunked body are read and forgotten.

@@ -4,7 +4,7 @@ What comes in: valid requests from the routes. What goes out: the same to llama.
 they come. A client that leaves ends its generation. Errors get OpenAI's type and code (a prompt that does not fit is
 `context_length_exceeded`, as everywhere).
 
-Measured: it adds less than a millisecond to a request that takes the model a hundred.
+Measured on a busy machine: it adds 2 ms to a request, and the shortest takes the model 35.
 """
 
 from __future__ import annotations
