@@ -32,7 +32,7 @@ CHAT = f"{URL}/chat/completions"
 DONE = chunked(sse(delta("hello", finish="stop")))
 
 
-def transport(url=URL, *, connections=8, timeout=5.0, stream=False, renew_key=None, environment=None, **endpoint):
+def transport(url=URL, *, connections=8, timeout=30.0, stream=False, renew_key=None, environment=None, **endpoint):
     return Transport(
         Endpoint(base_url=url, **endpoint),
         connections=connections,
@@ -179,9 +179,9 @@ async def test_nothing_here_caps_the_connections():
         await go.wait()
         await peer.send(http(completion()))
 
-    async with ScriptedServer([wait]) as server, transport(server.url, connections=150) as opened:
+    async with ScriptedServer([wait]) as server, transport(server.url, connections=150, timeout=60) as opened:
         tasks = [asyncio.create_task(opened.send(REQUEST)) for _ in range(150)]
-        await asyncio.wait_for(arrived.wait(), 20)
+        await asyncio.wait_for(arrived.wait(), 30)
         go.set()
         assert len(await asyncio.gather(*tasks)) == 150
 
@@ -268,10 +268,10 @@ async def test_a_redirect_on_the_same_origin_keeps_the_post(status):
 @pytest.mark.parametrize(("status", "again"), [(301, False), (308, False), (302, True), (307, True)])
 async def test_a_lasting_redirect_is_remembered(status, again):
     """Later requests go where a permanent redirect led; a temporary one is asked for each time."""
-    async with ScriptedServer([http(b"", status, location="/new"), http(completion())]) as server:
-        async with transport(server.url) as opened:
-            await opened.send(REQUEST)
-            await opened.send(REQUEST)
+    script = [http(b"", status, location="/new"), http(completion())]
+    async with ScriptedServer(script) as server, transport(server.url) as opened:
+        await opened.send(REQUEST)
+        await opened.send(REQUEST)
     assert [sent.target for sent in server.received] == [
         "/v1/chat/completions",
         "/new",
@@ -334,10 +334,12 @@ async def test_a_key_that_expired_is_asked_for_again_once():
         good = received.headers["authorization"] == "Bearer new"
         await peer.send(http(completion()) if good else http(error("expired"), 401))
 
-    async with ScriptedServer([check]) as server:
-        async with transport(server.url, key=Secret("old"), renew_key=renew) as opened:
-            found = await asyncio.gather(*(opened.send(REQUEST) for _ in range(10)))
-            await opened.send(REQUEST)
+    async with (
+        ScriptedServer([check]) as server,
+        transport(server.url, key=Secret("old"), renew_key=renew) as opened,
+    ):
+        found = await asyncio.gather(*(opened.send(REQUEST) for _ in range(10)))
+        await opened.send(REQUEST)
     assert len(found) == 10
     assert asked == 1
 
@@ -397,9 +399,11 @@ async def test_a_dialect_without_stream_options():
 
 async def test_the_models_of_an_endpoint():
     """They are asked for beside the chat completions, with the key."""
-    async with ScriptedServer([http(b'{"data":[{"id":"b"},{"id":"a"}]}')]) as server:
-        async with transport(f"{server.url}?v=1", key=Secret("k")) as opened:
-            assert await opened.models() == ["b", "a"]
+    async with (
+        ScriptedServer([http(b'{"data":[{"id":"b"},{"id":"a"}]}')]) as server,
+        transport(f"{server.url}?v=1", key=Secret("k")) as opened,
+    ):
+        assert await opened.models() == ["b", "a"]
     (sent,) = server.received
     assert (sent.method, sent.target, sent.headers["authorization"]) == ("GET", "/v1/models?v=1", "Bearer k")
 

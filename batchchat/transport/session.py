@@ -121,7 +121,8 @@ class Transport:
 
     @property
     def _connect_timeout(self) -> float:
-        return min(defaults.CONNECT_TIMEOUT, self._timeout)
+        """Well before the request's own end, so that a connection that does not come is told from such an answer."""
+        return min(defaults.CONNECT_TIMEOUT, self._timeout / 2)
 
     async def send(self, request: ChatRequest) -> Completion:
         """The answer to one request.
@@ -265,7 +266,7 @@ class Transport:
         self, response: aiohttp.ClientResponse, request: ChatRequest, deadline: Deadline, began: float
     ) -> Completion:
         stream = EventStream(response.headers, choices=request.choices, hide=self._hide)
-        first_token = None
+        first_token = latency = None
         try:
             while not stream.done and (data := await response.content.readany()):
                 chunks = stream.chunks
@@ -274,6 +275,10 @@ class Transport:
                     self._deadlines.renew(deadline)
                 if first_token is None and stream.speaking:
                     first_token = self._clock() - began
+            latency = self._clock() - began
+            if stream.done:
+                self._deadlines.end(deadline)
+                await self._say_goodbye(response)
         except (aiohttp.ClientError, OSError):
             if not stream.is_whole():
                 raise
@@ -281,10 +286,7 @@ class Transport:
             # What stalls after its last choice was finished (a count of tokens that never comes) is whole.
             if not stream.is_whole() or not deadline.is_cause():
                 raise
-        latency = self._clock() - began
-        if stream.done:
-            await self._say_goodbye(response)
-        return stream.finish(latency=latency, first_token=first_token)
+        return stream.finish(latency=latency or self._clock() - began, first_token=first_token)
 
     async def _say_goodbye(self, response: aiohttp.ClientResponse) -> None:
         """Let the server end the body, so that the connection can be used again; the answer does not depend on it."""
