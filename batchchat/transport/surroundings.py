@@ -84,7 +84,13 @@ def _covers(entry: str, host: str, port: int) -> bool:
     if said_port and int(said_port) != port:
         return False
     name = name.strip("[]").removeprefix("*").removeprefix(".").rstrip(".")
-    return bool(name) and (host == name or host.endswith("." + name))
+    return bool(name) and (host == name or (host.endswith("." + name) and not _is_address(host)))
+
+
+def _is_address(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(host.strip("[]")))
+    return False
 
 
 def _checked(proxy: str) -> str:
