@@ -48,10 +48,11 @@ class Bucket:
     def __init__(self, limit, *, holds=60.0):
         self.limit, self.rate = limit, limit / 60
         self.size = max(1.0, self.rate * holds)
-        self.level, self.at = self.size, 0.0
+        self.level, self.at = self.size, -math.inf
 
     def _refill(self, now):
-        self.level = min(self.size, self.level + (now - self.at) * self.rate)
+        if self.at > -math.inf:
+            self.level = min(self.size, self.level + (now - self.at) * self.rate)
         self.at = now
 
     def wait(self, now, amount):
@@ -127,12 +128,20 @@ class Fixed:
 
 
 class Others:
-    """Another client that asks at a steady rate, on for a while and off for a while; refused, it drops the request."""
+    """Another client that asks at a steady rate, on for a while and off for a while; refused, it drops the request.
+
+    It was there before the job began.
+    """
 
     def __init__(self, per_second, *, rng, tokens=200, on=math.inf, off=0.0):
         self.per_second, self.rng, self.tokens, self.on, self.off = per_second, rng, tokens, on, off
-        self.next = self.rng.expovariate(per_second)
+        self.next = self.rng.expovariate(per_second) - 120.0
         self.admitted = self.admitted_tokens = 0
+
+    def took(self, moment):
+        if moment >= 0:
+            self.admitted += 1
+            self.admitted_tokens += self.tokens
 
     def arrivals(self, now):
         while self.next <= now:
@@ -165,8 +174,7 @@ class Server:
         if self.others is not None:
             for moment in self.others.arrivals(now):
                 if not self._admit(moment, self.others.tokens):
-                    self.others.admitted += 1
-                    self.others.admitted_tokens += self.others.tokens
+                    self.others.took(moment)
         amount = row.tokens if self.counts == "used" else row.prompt + (row.most or row.completion)
         wait = self._admit(now, amount)
         shown = {}

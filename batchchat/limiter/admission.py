@@ -227,8 +227,7 @@ class Admission:
         if pause:
             if self._paced_at < lease.started - PACED_LATELY:
                 self.pool.refused(now)
-            if self.learned.rate is None or self._paced_at >= lease.started - PACED_LATELY:
-                self.learned.refused(now, number=lease.number, until=self.freeze.until)
+            self.learned.refused(now, number=lease.number, until=self.freeze.until)
             self._count_refusals(now, error)
             self._observer.throttled(error, delay=pause)
         if self.on_free is not None:

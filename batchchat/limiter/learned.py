@@ -10,11 +10,12 @@ From one refusal to the next it lets pass some fifty requests, and several times
 few percent, and so does the time that is lost in pauses.
 
 Where hardly anything was let in before the refusal there is nothing to measure (the quota may have been spent before
-this job began). Then the rate starts low and doubles every second in which it holds somebody back.
+this job began). Then the rate starts low and doubles with every few requests.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -26,19 +27,22 @@ BACK = 0.97
 MINUTE_MORE = 1.05
 """The rate after a refusal leads back to at most this much of what the last minute let in."""
 SOON = 0.6
-"""After a refusal that came too soon after the last one: the estimate was wrong, or less is left than before."""
-CYCLE_REQUESTS = 30.0
+SOON_PEAK = 0.8
+"""After refusals that came too soon one after the other: the estimate was wrong, or less is left than before."""
+CYCLE_REQUESTS = 40.0
 CYCLE_PAUSES = 12.0
 SHORTEST_CYCLE = 5.0
 LONGEST_CYCLE = 20.0
 ENOUGH = 10
-"""Requests of a cycle from which a rate can be measured."""
+"""Requests from which a rate can be measured, and that must be let in for each one that is refused."""
 SLOW_START = 2.0
-DOUBLED_EVERY = 1.0
+DOUBLED_AFTER = 8.0
 REST = 4.0
 LONGEST_REST = 1.0
-"""After a pause as many requests' time (and at most a second) is let pass, so that they do not find the bottom again."""
-LEAST_RATE = 1.0 / 600.0
+"""After a pause as many requests' time (and at most a second) is let pass: else they find the bottom again."""
+SLOWEST = 5.0
+"""A rate is never learned to be slower than one request in so many seconds, or in twice the usual pause: where others
+draw on the same few requests, refusals come at any rate, and going ever slower would not avoid them."""
 CHANGED = 0.002
 """The pace is changed when the rate has grown by this part."""
 HORIZON = 60.0
@@ -46,11 +50,21 @@ HORIZON = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stop:
-    """A refusal: when, how many had been let in by then, and the rate, where it was that which held requests back."""
+    """A refusal that ends a cycle.
+
+    Attributes:
+        moment: when.
+        admitted: how many had been let in by then.
+        peak: what the rate had climbed back to before.
+        rate: what it was, where it was the rate that held requests back.
+        soon: whether less was let in since the last refusals than would be worth them.
+    """
 
     moment: float
     admitted: int
+    peak: float
     rate: float | None
+    soon: bool
 
 
 class Learned:
@@ -70,7 +84,9 @@ class Learned:
         "_pause",
         "_peak",
         "_refused",
-        "_slow",
+        "_refused_before",
+        "_soons",
+        "_start",
         "_stopped",
         "rate",
     )
@@ -78,14 +94,16 @@ class Learned:
     def __init__(self) -> None:
         self.rate: float | None = None
         self._pace: Pace | None = None
-        self._peak = 0.0
+        self._start = 0.0  # the rate after the last refusal
+        self._peak = math.inf  # the rate that it climbs back to; infinity while there is nothing to measure
         self._pause = 0.0  # how long a pause takes, of late
-        self._slow: float | None = None  # the rate from which it doubles, while there is nothing to measure
+        self._soons = 1  # how many refusals in a row came too soon; the first estimate is a guess
         self._bound = 0.0  # seconds since the last refusal for which the rate held somebody back
         self._bound_since: float | None = None
         self._cycle = (0.0, 0)  # when this cycle began, and how many were let in before it
         self._stopped: _Stop | None = None  # the refusal that ended it, until something is let in again
         self._refused = 0
+        self._refused_before = 0  # when the last cycle ended
         self._mark_at = float("-inf")
         self._marks: deque[tuple[float, int]] = deque(maxlen=int(HORIZON) + 1)  # moments, and how many were let in
 
@@ -126,23 +144,13 @@ class Learned:
 
         Until something is let in again, further refusals belong to the same cycle and only make it longer.
         """
-        if self._stopped is None:
-            binding = self._bound_since is not None
-            self.held(now, by_rate=False)
-            admitted = number - self._refused + 1  # this one is among the refused
-            self._stopped = _Stop(moment=now, admitted=admitted, rate=self.rate if binding else None)
         stop = self._stopped
-        admitted = stop.admitted - self._cycle[1]
-        if admitted < ENOUGH and (self.rate is None or self._slow is not None):
-            self._slow = SLOW_START if self._slow is None else max(self._slow / 2, LEAST_RATE)
-            self.rate = self._slow
-        else:
-            soon = self.rate is not None and self._slow is None and admitted < ENOUGH
-            self._slow = None
-            self._peak = max(self._next_peak(self._measured(stop, until), stop.rate, soon=soon), LEAST_RATE)
-            self.rate = max(self._peak * CUT / BACK, LEAST_RATE)
+        if stop is None or not stop.soon:
+            stop = self._stopped = stop or self._stop(now, number)
+            self._fall(stop, until)
         self._pause += (until - now - self._pause) / 4
         self._bound = 0.0
+        self.rate = self._start
         if self._pace is None:
             self._pace = Pace(self.rate)
         self._pace.change(now, self.rate)
@@ -153,18 +161,55 @@ class Learned:
         if self._stopped is not None:
             self._cycle, self._stopped = (moment, number - self._refused), None
 
+    def _stop(self, now: float, number: int) -> _Stop:
+        binding = self._bound_since is not None
+        self.held(now, by_rate=False)
+        admitted = number - self._refused + 1  # this one is among the refused
+        cost = max(1, self._refused - 1 - self._refused_before)
+        soon = self._peak < math.inf and admitted - self._cycle[1] < ENOUGH * cost
+        self._refused_before = self._refused - 1
+        self._soons = self._soons + 1 if soon else 0 if self._peak < math.inf else 1
+        return _Stop(moment=now, admitted=admitted, peak=self._peak, rate=self.rate if binding else None, soon=soon)
+
+    def _fall(self, stop: _Stop, until: float) -> None:
+        """Sets the rate from which it starts again, and the peak that it climbs back to."""
+        admitted, seconds = self._measured(stop, until)
+        measured = max(admitted, 1) / seconds
+        least = 1.0 / max(SLOWEST, 2.0 * (until - stop.moment))
+        if stop.soon and self._soons > 1:
+            self._start = max((self.rate or stop.peak) * SOON, least)
+            self._peak = max(stop.peak * SOON_PEAK, self._start * BACK / CUT)
+            return
+        if stop.peak == math.inf and admitted < ENOUGH:
+            self._start = max((self._start or 2 * SLOW_START) / 2, least)
+            return
+        if stop.soon:
+            self._peak = stop.peak * BACK
+        elif stop.rate is None or stop.peak == math.inf:
+            self._peak = measured
+        else:
+            self._peak = min(max(stop.rate * BACK, min(measured, stop.rate)), measured * MINUTE_MORE)
+        self._peak = max(self._peak, least)
+        self._start = self._peak * CUT / BACK
+
     def _grown(self, now: float) -> float:
         bound = self._bound + (now - self._bound_since if self._bound_since is not None else 0.0)
-        if self._slow is not None:
-            self.rate = self._slow * 2.0 ** min(bound / DOUBLED_EVERY, 20.0)
-            return self.rate
+        shoulder = self._peak * CUT / BACK
+        if self._start < shoulder:
+            # Doubling with every few requests is a hyperbola in time.
+            steep = math.log(2.0) / DOUBLED_AFTER * self._start
+            reached = (1.0 - self._start / shoulder) / steep
+            if bound < reached:
+                self.rate = self._start / max(1.0 - steep * bound, 1e-4)
+                return self.rate
+            bound -= reached
         # A cubic: steep up to the peak, flat around it, then steeper and steeper.
         away = bound / self._cycle_seconds() - 1.0
-        self.rate = max(self._peak * (1.0 + (1.0 - CUT / BACK) * away**3), LEAST_RATE)
+        self.rate = self._peak * (1.0 + (1.0 - CUT / BACK) * away**3)
         return self.rate
 
-    def _measured(self, stop: _Stop, until: float) -> float:
-        """What was let in, a second, until the pause is over: in the last minute, or in the cycle if that is gone."""
+    def _measured(self, stop: _Stop, until: float) -> tuple[int, float]:
+        """What was let in, and in how long with the pause: in the last minute, or in the cycle if that is gone."""
         since, before = self._cycle
         if until - stop.moment < HORIZON / 2:
             since, before = self._marks[0]
@@ -172,15 +217,8 @@ class Learned:
                 if moment > until - HORIZON:
                     break
                 since, before = until - HORIZON, count
-        return max(stop.admitted - before, 1) / max(until - since, 1e-3)
-
-    def _next_peak(self, measured: float, before: float | None, *, soon: bool) -> float:
-        if soon:
-            return min(self._peak, measured) * SOON
-        if before is None:
-            return measured
-        return min(max(before * BACK, min(measured, before)), measured * MINUTE_MORE)
+        return stop.admitted - before, max(until - since, 1e-3)
 
     def _cycle_seconds(self) -> float:
         by_pauses = min(CYCLE_PAUSES * self._pause, LONGEST_CYCLE)
-        return max(SHORTEST_CYCLE, by_pauses, CYCLE_REQUESTS / max(self._peak, LEAST_RATE))
+        return max(SHORTEST_CYCLE, by_pauses, CYCLE_REQUESTS / self._peak)
