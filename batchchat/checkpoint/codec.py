@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchchat.checkpoint import schema
+from batchchat.wire.surrogates import mend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchchat.errors import RequestError
     from batchchat.records import Outcome
@@ -35,9 +36,9 @@ def encode(outcome: Outcome, settings: int) -> tuple[Any, ...]:
         None if outcome.error is None else encode_error(outcome.error),
         attempts.sent,
         attempts.paid_for_nothing,
-        None if done is None else done.latency,
-        None if done is None else done.first_token,
-        outcome.at,
+        None if done is None else _microseconds(done.latency),
+        None if done is None or done.first_token is None else _microseconds(done.first_token),
+        _microseconds(outcome.at),
     )
     if done is None:
         return (*head, *(None,) * 12, *tail)
@@ -72,7 +73,7 @@ def encode_error(error: RequestError) -> str:
         "param": error.param,
         "request_id": error.request_id,
     }
-    return json.dumps({name: value for name, value in facts.items() if value is not None}, ensure_ascii=False)
+    return mend(json.dumps({name: value for name, value in facts.items() if value is not None}, ensure_ascii=False))
 
 
 def stored(row: Sequence[Any]) -> Stored:
@@ -80,9 +81,26 @@ def stored(row: Sequence[Any]) -> Stored:
     return Stored(key=row[_AT["key"]], state=_state(row))
 
 
-def values(row: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    """The named result columns of a row of `schema.OUTCOME_COLUMNS`; a failed row has no completion."""
-    return [_READERS[name](row) if name in _READERS else row[_AT[name]] for name in names]
+def columns(rows: Sequence[Sequence[Any] | None], names: Sequence[str]) -> dict[str, list[Any]]:
+    """The named result columns of rows of `schema.OUTCOME_COLUMNS`; None for a row that has no outcome.
+
+    Column by column: what is the same for every row is not asked of each.
+    """
+    whole = [row for row in rows if row is not None]
+    stored = list(zip(*whole, strict=True)) or [()] * (len(_AT) + 1)
+    plain = 0 not in stored[_AT["answered"]] and set(stored[_AT["choices"]]) <= {1}
+    found: dict[str, list[Any]] = {}
+    for name in names:
+        reader = _READERS.get(name)
+        if reader is None or (plain and name in _AS_STORED):
+            values = list(stored[_AT[name]])
+        else:
+            values = [reader(row) for row in whole]
+        if len(whole) < len(rows):
+            following = iter(values)
+            values = [None if row is None else next(following) for row in rows]
+        found[name] = values
+    return found
 
 
 def _state(row: Sequence[Any]) -> State:
@@ -123,4 +141,21 @@ def _row(row: Sequence[Any]) -> int:
     return int(row[_AT["id"]]) & schema.ROW_MASK
 
 
-_READERS = {"completion": _completion, "finish_reason": _finish_reason, "error": _error, "row": _row}
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _seconds(name: str) -> Callable[[Sequence[Any]], float | None]:
+    at = _AT[f"{name}_us"]
+    return lambda row: None if row[at] is None else row[at] / 1_000_000
+
+
+_READERS: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "completion": _completion,
+    "finish_reason": _finish_reason,
+    "error": _error,
+    "row": _row,
+    **{name: _seconds(name) for name in ("latency", "first_token", "at")},
+}
+# Where every row was answered with one choice, these stand in the checkpoint as they are in the output.
+_AS_STORED = frozenset({"completion", "finish_reason", "error"})

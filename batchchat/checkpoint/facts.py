@@ -55,7 +55,7 @@ class Facts:
         (last,) = self._db.one("SELECT coalesce(max(id), 0) FROM settings") or (0,)
         number = int(last) + 1 if known is None else int(known[0])
         with self._db.transaction():
-            self._db.insert("settings", [(number, digest, text, base, time.time())])
+            self._db.insert("settings", [(number, digest, text, base, _now())])
         return number
 
     def find_settings(self, body: Mapping[str, Any]) -> int | None:
@@ -89,7 +89,7 @@ class Facts:
         """Write down that a run begins; its number."""
         (last,) = self._db.one("SELECT coalesce(max(id), 0) FROM runs") or (0,)
         with self._db.transaction():
-            self._db.insert("runs", [(last + 1, settings, time.time(), None, json.dumps(dict(facts)))])
+            self._db.insert("runs", [(last + 1, settings, _now(), None, json.dumps(dict(facts)))])
         return int(last) + 1
 
     def end_run(self, number: int, facts: Mapping[str, Any]) -> None:
@@ -97,11 +97,21 @@ class Facts:
         for row in list(self._db.sealed_rows("runs", where="WHERE id = ?", values=(number,))):
             body = {**json.loads(row[4]), **facts}
             with self.transaction():
-                self._db.insert("runs", [(number, row[1], row[2], time.time(), json.dumps(body))])
+                self._db.insert("runs", [(number, row[1], row[2], _now(), json.dumps(body))])
 
     def runs(self) -> list[dict[str, Any]]:
         """Every run: its number, settings, start and end (Unix times), and facts."""
         return [
-            {"run": row[0], "settings": row[1], "started": row[2], "ended": row[3], **json.loads(row[4])}
+            {
+                "run": row[0],
+                "settings": row[1],
+                "started": row[2] / 1e6,
+                "ended": row[3] and row[3] / 1e6,
+                **json.loads(row[4]),
+            }
             for row in self._db.sealed_rows("runs", where="ORDER BY id")
         ]
+
+
+def _now() -> int:
+    return round(time.time() * 1_000_000)

@@ -111,20 +111,15 @@ class Journal(Facts):
             names: of the columns.
             without: by settings, rows whose outcomes are left out.
         """
-        columns: dict[str, list[Any]] = {name: [None] * size for name in names}
-        taken: dict[int, bool] = {}
-        lists = [columns[name] for name in names]
+        chosen: list[tuple[Any, ...] | None] = [None] * size
         for settings in chain:
             left_out = (without or {}).get(settings, frozenset())
             for row in self._outcomes(settings, start, size):
                 number = row[0] & schema.ROW_MASK
-                at = number - start
-                if number in left_out or (at in taken and (taken[at] or not row[2])):
-                    continue
-                taken[at] = bool(row[2])
-                for values, value in zip(lists, codec.values(row, names), strict=True):
-                    values[at] = value
-        return columns
+                before = chosen[number - start]
+                if number not in left_out and (before is None or (row[2] and not before[2])):
+                    chosen[number - start] = row
+        return codec.columns(chosen, names)
 
     def counts_of(self, settings: int) -> Counts:
         """What is stored for some settings, from its counters."""

@@ -6,14 +6,16 @@ bytes written). Rows from 2**39 on are unclaimed: answers that were paid for and
 Only those are indexed by key.
 
 Every row carries a CRC-32 of its values, verified when it is read: SQLite's own check does not see a flipped byte in a
-value. Raw facts stand in typed columns beside the raw message, so that columns, reports and costs can be made again
-without paying again.
+value. Times are whole microseconds, since how a float is written out may differ between versions. Raw facts stand in
+typed columns beside the raw message, so that columns, reports and costs can be made again without paying again.
 """
 
 from __future__ import annotations
 
 import zlib
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +46,9 @@ OUTCOME_COLUMNS = (
     "error",
     "attempts",
     "paid_for_nothing",
-    "latency",
-    "first_token",
-    "at",
+    "latency_us",
+    "first_token_us",
+    "at_us",
 )
 
 TABLES = (
@@ -54,8 +56,8 @@ TABLES = (
     f"PRAGMA user_version = {FORMAT}",
     "CREATE TABLE header (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     """CREATE TABLE settings (
-        id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL, base INTEGER, created REAL NOT NULL,
-        checksum INTEGER NOT NULL) STRICT""",
+        id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL, base INTEGER,
+        created_us INTEGER NOT NULL, checksum INTEGER NOT NULL) STRICT""",
     """CREATE TABLE outcomes (
         id INTEGER PRIMARY KEY,
         key BLOB NOT NULL,
@@ -75,9 +77,9 @@ TABLES = (
         error TEXT,
         attempts INTEGER NOT NULL,
         paid_for_nothing INTEGER NOT NULL,
-        latency REAL,
-        first_token REAL,
-        at REAL NOT NULL,
+        latency_us INTEGER,
+        first_token_us INTEGER,
+        at_us INTEGER NOT NULL,
         checksum INTEGER NOT NULL) STRICT""",
     f"CREATE INDEX unclaimed ON outcomes (key) WHERE (id & {UNCLAIMED}) != 0",
     """CREATE TABLE batches (
@@ -87,20 +89,20 @@ TABLES = (
         settings INTEGER PRIMARY KEY, answered INTEGER NOT NULL, failed INTEGER NOT NULL,
         prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, checksum INTEGER NOT NULL) STRICT""",
     """CREATE TABLE runs (
-        id INTEGER PRIMARY KEY, settings INTEGER, started REAL NOT NULL, ended REAL, body TEXT NOT NULL,
+        id INTEGER PRIMARY KEY, settings INTEGER, started_us INTEGER NOT NULL, ended_us INTEGER, body TEXT NOT NULL,
         checksum INTEGER NOT NULL) STRICT""",
     f"""CREATE VIEW results AS SELECT
         id >> {SETTINGS_SHIFT} AS settings, id & {ROW_MASK} AS row, answered, completion, finish_reason,
         prompt_tokens, completion_tokens, total_tokens, cached_tokens, reasoning_tokens, cache_write_tokens,
-        error ->> 'text' AS error, model, request_id, attempts, paid_for_nothing, latency, first_token,
-        datetime(at, 'unixepoch') AS at
+        error ->> 'text' AS error, model, request_id, attempts, paid_for_nothing, latency_us / 1e6 AS latency,
+        first_token_us / 1e6 AS first_token, datetime(at_us / 1000000, 'unixepoch') AS at
         FROM outcomes WHERE (id & {UNCLAIMED}) = 0""",
 )
 
 
 def checksum(values: Sequence[Any]) -> int:
-    """CRC-32 over the values of a row, in their order."""
-    return zlib.crc32("\x1f".join(map(str, values)).encode("utf-8", "surrogatepass"))
+    """CRC-32 over the values of a row, in their order: whole numbers, text, bytes and null."""
+    return zlib.crc32(orjson.dumps(values, default=bytes.hex))
 
 
 def sealed(values: Sequence[Any]) -> tuple[Any, ...]:

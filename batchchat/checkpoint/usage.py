@@ -46,7 +46,9 @@ def usage_sums(journal: Journal, chain: Sequence[int], rows: int, names: Sequenc
 
 def usage_since(journal: Journal, at: float, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The named columns of every outcome, of whatever settings, that was settled after a time."""
-    yield from journal.database.query(f"SELECT {', '.join(names)} FROM outcomes WHERE at > ?", (at,))
+    yield from journal.database.query(
+        f"SELECT {', '.join(names)} FROM outcomes WHERE at_us > ?", (round(at * 1_000_000),)
+    )
 
 
 def _sum(name: str, counts: Sequence[int | None]) -> int | None:
