@@ -23,8 +23,8 @@ _string = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def quoted(text: str, delimiter: str) -> str:
-    """A cell of this text, in quotes where it needs them."""
-    if text == "" or '"' in text or delimiter in text or "\n" in text or "\r" in text:
+    """A cell of this text, in quotes where it needs them: U+FEFF too, which opens a file as its byte-order mark."""
+    if text == "" or '"' in text or delimiter in text or "\n" in text or "\r" in text or text[0] == "\ufeff":
         return '"' + text.replace('"', '""') + '"'
     return text
 
