@@ -111,6 +111,19 @@ def test_every_target_that_is_no_file_is_phony_and_explained():
     assert phony == explained == set(re.findall(r"^([a-z][\w-]*):", makefile, flags=re.MULTILINE))
 
 
+def test_every_command_and_option_of_the_readme_exists():
+    """What the README tells people to type stands on the page that is made from --help."""
+    page = read("docs/cli.md")
+    blocks = re.findall(r"^```sh\n(.*?)^```", read("README.md"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line.split(" #")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    typed = [line for line in lines if line.startswith("batchchat ")]
+    assert typed
+    for line in typed:
+        assert f"## {' '.join(line.split()[:2])}" in page, line
+        for option in re.findall(r" (--?[a-z][\w-]*)", re.sub(r"'[^']*'", "", line)):
+            assert re.search(rf"[`\s/]{re.escape(option)}[`\s,/]", page), option
+
+
 def test_links_between_pages_lead_somewhere():
     """A relative link in a Markdown file points to a file or folder of the repository."""
     broken = [
