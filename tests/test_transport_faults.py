@@ -437,6 +437,17 @@ async def test_a_timeout_leaves_the_task_uncancelled():
         assert await asyncio.create_task(work()) == "went on"
 
 
+class Timer:
+    """What `call_at` of the loop below gives."""
+
+    def __init__(self, at, call):
+        self.at, self.call = at, call
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
 class Loop:
     """A clock with timers that are run by hand."""
 
@@ -447,16 +458,15 @@ class Loop:
         return self.now
 
     def call_at(self, at, call):
-        handle = asyncio.TimerHandle(at, call, (), asyncio.get_running_loop())
-        self.timers.append(handle)
-        return handle
+        self.timers.append(Timer(at, call))
+        return self.timers[-1]
 
     def run(self, until):
-        while due := [timer for timer in self.timers if timer.when() <= until and not timer.cancelled()]:
-            first = min(due, key=asyncio.TimerHandle.when)
+        while due := [timer for timer in self.timers if timer.at <= until and not timer.cancelled]:
+            first = min(due, key=lambda timer: timer.at)
             self.timers.remove(first)
-            self.now = first.when()
-            first._run()
+            self.now = first.at
+            first.call()
         self.now = until
 
 

@@ -163,6 +163,9 @@ async def test_a_proxy_that_wants_a_login_stops_the_job(status):
     async with ScriptedServer([http(b"", status)]) as proxy:
         with pytest.raises(EndpointDown, match="proxy"):
             await ask("https://far.example/v1", {"HTTPS_PROXY": proxy.origin})
+        if status == 407:
+            with pytest.raises(EndpointDown, match="wants a login"):
+                await ask("http://far.example/v1", {"HTTP_PROXY": proxy.origin})
 
 
 async def test_a_proxy_that_is_not_there():

@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from batchchat import defaults
-from batchchat.errors import BadRequest, BatchchatError, KeyRefused, UnreadableReply, UsageError
+from batchchat.errors import BadRequest, BatchchatError, EndpointDown, KeyRefused, UnreadableReply, UsageError
 from batchchat.records import Secret
 from batchchat.transport.deadlines import Deadline, Deadlines
 from batchchat.transport.faults import Scene, timed_out, translate
@@ -311,6 +311,8 @@ class Transport:
         body = b""
         with contextlib.suppress(aiohttp.ClientError, UnreadableReply):
             body = await self._read(response)
+        if response.status == 407 and self._proxy is not None:
+            return EndpointDown(f"the proxy does not let through to {self._where}: it wants a login (HTTP 407)")
         return error_from(response.status, response.headers, body, hide=self._hide, url=self._page)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
