@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from batchchat.records import ChatRequest, Completion, Task
     from batchchat.retry import RetryPolicy
 
+_ONE = Attempts()
 _BYTES_PER_TOKEN = 4.0
 _SLEEPERS_PER_SLOT = 4
 _SLEEPERS_AT_LEAST = 64
@@ -62,6 +63,9 @@ class _Tally:
     paid_for_nothing: int = 0
     refused_since: float | None = None
     answers_then: int = 0
+
+    def attempts(self) -> Attempts:
+        return Attempts(sent=self.sent, paid_for_nothing=self.paid_for_nothing)
 
 
 class Client:
@@ -109,6 +113,8 @@ class Client:
     def workers(self) -> int:
         """Slots, and the retries that sleep meanwhile: bounded, so that a storm of failures does not load the table."""
         slots = self._limiter.concurrency
+        if not self._sleeping:
+            return slots
         return slots + min(self._sleeping, max(_SLEEPERS_AT_LEAST, _SLEEPERS_PER_SLOT * slots))
 
     async def complete(self, task: Task) -> Outcome:
@@ -136,7 +142,7 @@ class Client:
             key=task.key,
             completion=completion,
             error=failure,
-            attempts=Attempts(sent=tally.sent, paid_for_nothing=tally.paid_for_nothing),
+            attempts=_ONE if tally.sent == 1 and not tally.paid_for_nothing else tally.attempts(),
             at=time.time(),
         )
 
@@ -157,14 +163,9 @@ class Client:
 
     async def _settle(self, request: ChatRequest, tally: _Tally) -> Completion:
         """The answer, after as many attempts as it takes; an endpoint that is down is waited for."""
-
-        def on_retry(error: RequestError, *, attempt: int, delay: float) -> None:
-            self.retries += 1
-            self._observer.retrying(error, attempt=attempt, delay=delay)
-
         while True:
             try:
-                return await self._policy.run(lambda: self._paced(request, tally), on_retry=on_retry)
+                return await self._policy.run(lambda: self._paced(request, tally), on_retry=self._on_retry)
             except Retryable as error:
                 if self._stopping:
                     raise asyncio.CancelledError from error
@@ -177,6 +178,10 @@ class Client:
                     ) from error
                 if not self._limiter.down:
                     raise
+
+    def _on_retry(self, error: RequestError, *, attempt: int, delay: float) -> None:
+        self.retries += 1
+        self._observer.retrying(error, attempt=attempt, delay=delay)
 
     async def _paced(self, request: ChatRequest, tally: _Tally) -> Completion:
         """One attempt that the endpoint let in, however often it asked to wait."""

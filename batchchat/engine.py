@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from batchchat.records import Outcome, Task
 
 
+_RECORD_BYTES = 200  # of an outcome without its texts, about
+
+
 class Completer(Protocol):
     """What the engine needs of a client."""
 
@@ -56,19 +59,28 @@ class Verdict:
 
     Args:
         answered: whether the job has an answer from before.
+
+    Attributes:
+        answered: whether the job has an answer now.
+        stop: why the job is to stop, None while the evidence is not complete.
     """
 
     def __init__(self, *, answered: bool) -> None:
-        self._answered = answered
+        self.answered = answered
         self._mixed = False
         self._held: list[Outcome] = []
         self.stop: JobStopped | None = None
+
+    @property
+    def holding(self) -> bool:
+        """Whether failures are held back: then even an answer has to be judged."""
+        return bool(self._held)
 
     def judge(self, outcome: Outcome) -> list[Outcome]:
         """Outcomes that may be committed now; sets `stop` when the evidence is complete."""
         error = outcome.error
         if error is None or outcome.completion is not None:  # a refusal in words is an answer too
-            self._answered = True
+            self.answered = True
             return [*self._release(), outcome]
         if not isinstance(error, Permanent | UnreadableReply) or error.status is None:
             return [outcome]
@@ -97,9 +109,9 @@ class Verdict:
     def _conclude(self, error: Any) -> None:
         count = len(self._held)
         if isinstance(error, Forbidden):
-            if not self._answered or count >= defaults.FORBIDDEN_IN_A_ROW:
+            if not self.answered or count >= defaults.FORBIDDEN_IN_A_ROW:
                 self.stop = KeyRefused(f"the endpoint refuses access: {error}")
-        elif count >= (defaults.HOPELESS_LATER if self._answered or self._mixed else defaults.HOPELESS_AT_START):
+        elif count >= (defaults.HOPELESS_LATER if self.answered or self._mixed else defaults.HOPELESS_AT_START):
             self.stop = Hopeless(f"every row is refused alike ({count} in a row): {error}")
 
 
@@ -134,6 +146,7 @@ class Engine:
         self._ready: deque[Task] = deque()
         self._ready_bytes = 0
         self._settled: list[Outcome] = []
+        self._sizes: list[int] = []
         self._settled_bytes = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -269,14 +282,20 @@ class Engine:
 
     def _settle(self, outcome: Outcome) -> None:
         """Take an outcome from a worker. Plain code: nothing can come between an answer and its keeping."""
+        if outcome.error is None and not self._verdict.holding:
+            self._verdict.answered = True
+            self._hand_over(outcome)
+            return
         for known in self._verdict.judge(outcome):
             self._hand_over(known)
         if self._verdict.stop is not None:
             self.stop(self._verdict.stop)
 
     def _hand_over(self, outcome: Outcome) -> None:
+        size = _size(outcome)
         self._settled.append(outcome)
-        self._settled_bytes += _size(outcome)
+        self._sizes.append(size)
+        self._settled_bytes += size
         self._observer.settled(outcome)
         self._arrived.set()
         if len(self._settled) >= 2 * defaults.COMMIT_ROWS or self._settled_bytes >= 2 * defaults.COMMIT_BYTES:
@@ -302,13 +321,14 @@ class Engine:
     async def _commit_group(self) -> None:
         """Commit a group; it leaves the list only when it is durable."""
         count, size = 0, 0
-        for outcome in self._settled[: defaults.COMMIT_ROWS]:
+        for one in self._sizes[: defaults.COMMIT_ROWS]:
             count += 1
-            size += _size(outcome)
+            size += one
             if size >= defaults.COMMIT_BYTES:
                 break
         cancelled = await _to_its_end(self._commit(self._settled[:count]))
         del self._settled[:count]
+        del self._sizes[:count]
         self._settled_bytes -= size
         self._observer.committed(count)
         if cancelled is not None:
@@ -347,8 +367,12 @@ async def _to_its_end(commit: Awaitable[None]) -> asyncio.CancelledError | None:
 def _size(outcome: Outcome) -> int:
     done = outcome.completion
     if done is None:
-        return 200
-    return 200 + sum(len(content or "") for content in done.contents) + len(done.message or "")
+        return _RECORD_BYTES
+    size = _RECORD_BYTES + len(done.message or "")
+    for content in done.contents:
+        if content is not None:
+            size += len(content)
+    return size
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
