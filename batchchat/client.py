@@ -197,7 +197,7 @@ class Client:
 
     async def _attempt(self, request: ChatRequest, tally: _Tally, *, front: bool) -> Completion:
         purse = self._purse
-        ticket = None if purse is None else await self._held(purse.reserve(request))
+        ticket = None if purse is None else await self._reserve(purse, request)
         completion: Completion | None = None
         billed, before = False, tally.sent
         try:
@@ -217,6 +217,16 @@ class Client:
             if purse is not None:
                 purse.settle(ticket, completion, billed=billed)
         return completion
+
+    async def _reserve(self, purse: Purse, request: ChatRequest) -> Any:
+        """Room in the budget. Who waits for it holds no slot, as a sleeping retry does: smaller rows may fit."""
+        self._sleeping += 1
+        waits = asyncio.get_running_loop().call_soon(self._changed)  # not reached where there is room at once
+        try:
+            return await self._held(purse.reserve(request))
+        finally:
+            waits.cancel()
+            self._sleeping -= 1
 
     async def _send_one(self, request: ChatRequest, tally: _Tally, *, front: bool) -> Completion:
         limiter = self._limiter

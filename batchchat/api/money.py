@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchchat import wire
+from batchchat.api.purse import Account, Purse
 from batchchat.checkpoint import usage_since, usage_sums, usages
-from batchchat.cost.budget import bound
+from batchchat.cost.budget import Budget, bound, token_bound
 from batchchat.cost.prices import price_for
 from batchchat.errors import UsageError
 from batchchat.records import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from batchchat.api.purse import Ledgers
     from batchchat.checkpoint import Journal
     from batchchat.cost.budget import Ledger
     from batchchat.cost.prices import Price
     from batchchat.job import Job
+    from batchchat.records import ChatRequest, Completion
 
-_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")
+_USAGE = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "cache_write_tokens",
+)
 
 
 def find_price(job: Job, model: str) -> Price | None:
@@ -42,15 +53,66 @@ def check_budget(job: Job, model: str, price: Price | None) -> None:
     Raises:
         UsageError: the price is not known, or nothing bounds what a request costs.
     """
-    if job.money.max_cost is None:
-        return
-    if price is None:
+    if job.money.max_cost is not None and price is None:
         raise UsageError(
             f"--max-cost: the price of {model} at {job.endpoint.base_url} is not known, and nothing was sent; say it "
             "with --price input=USD,output=USD (per million tokens)"
         )
-    message = [{"role": "user", "content": "x"}]
-    bound(wire.RequestShape(model=model, parameters=job.request).request(message), price)
+    request = wire.RequestShape(model=model, parameters=job.request).request([{"role": "user", "content": "x"}])
+    for _, _, most in _bounds(job, price):
+        most(request)
+
+
+def open_purse(
+    job: Job,
+    journal: Journal,
+    price: Price | None,
+    *,
+    write: Callable[[Ledgers], Awaitable[None]],
+    outlook: Callable[[], int | None],
+) -> Purse | None:
+    """The budgets of a run, with what was spent before; None where there is none."""
+    accounts = []
+    for name, limit, most in _bounds(job, price):
+        money = name == "money"
+        assert price is not None or not money
+        spent = spent_before(journal, job, price) if money and price else _tokens_before(journal, job, price)
+        accounts.append(
+            Account(
+                name=name,
+                budget=Budget(limit, spent=spent, unit="USD" if money else "tokens"),
+                bound=most,
+                cost=_cost_at(price) if money and price else _tokens_of,
+            )
+        )
+    return Purse(accounts, write=write, outlook=outlook) if accounts else None
+
+
+def _bounds(job: Job, price: Price | None) -> list[tuple[str, Decimal, Callable[[ChatRequest], Decimal]]]:
+    """Of each budget that was told its name in the checkpoint, its limit, and the most that a request can take."""
+    found: list[tuple[str, Decimal, Callable[[ChatRequest], Decimal]]] = []
+    if job.money.max_cost is not None and price is not None:
+        found.append(("money", job.money.max_cost, functools.partial(bound, price=price)))
+    if job.money.max_tokens_total is not None:
+        window = None if price is None else price.context_window
+        limit = Decimal(job.money.max_tokens_total)
+        found.append(("tokens", limit, lambda request: Decimal(token_bound(request, window))))
+    return found
+
+
+def _cost_at(price: Price) -> Callable[[Completion], Decimal | None]:
+    return lambda completion: price.cost(completion.usage)
+
+
+def _tokens_of(completion: Completion) -> Decimal | None:
+    return _tokens(completion.usage)
+
+
+def _tokens(usage: Usage) -> Decimal | None:
+    """All tokens of a request, None where the API did not say."""
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None if usage.total_tokens is None else Decimal(usage.total_tokens)
+    return Decimal(max(usage.prompt_tokens + usage.completion_tokens, usage.total_tokens or 0))
 
 
 def spent_before(journal: Journal, job: Job, price: Price) -> Decimal:
@@ -59,14 +121,41 @@ def spent_before(journal: Journal, job: Job, price: Price) -> Decimal:
     An open block of a killed run counts as spent. Runs without a budget kept no ledger: their answers are priced now,
     and each of their attempts that may have been billed as the most that it could have cost.
     """
-    ledger = journal.header("money") or {"spent": "0", "reserved": "0", "at": 0.0}
-    limit = job.request.get("max_completion_tokens") or job.request.get("max_tokens") or price.context_window or 0
+    return _before(journal, job, price, "money", price.cost, price.most)
+
+
+def _tokens_before(journal: Journal, job: Job, price: Price | None) -> Decimal:
+    """The same in tokens."""
+    return _before(journal, job, price, "tokens", _tokens, lambda prompt, completion: Decimal(prompt + completion))
+
+
+def _before(
+    journal: Journal,
+    job: Job,
+    price: Price | None,
+    name: str,
+    cost: Callable[[Usage], Decimal | None],
+    most: Callable[[int, int], Decimal],
+) -> Decimal:
+    ledger = journal.header(name) or settled_facts(at=0.0)
     total = Decimal(ledger["spent"]) + Decimal(ledger["reserved"])
-    for *numbers, paid_for_nothing in usage_since(journal, ledger["at"], (*_USAGE, "paid_for_nothing")):
-        usage = _usage(numbers)
-        total += price.cost(usage) or Decimal(0)
-        if paid_for_nothing:
-            total += paid_for_nothing * price.most(usage.prompt_tokens or 0, limit or usage.completion_tokens or 0)
+    found = [
+        (_usage(numbers), paid_for_nothing)
+        for *numbers, paid_for_nothing in usage_since(journal, ledger["at"], (*_USAGE, "paid_for_nothing"))
+    ]
+    if not found:
+        return total
+    # Of an attempt that brought no usage nothing is kept that would bound it: the longest of the others stands for it.
+    prompt = max(usage.prompt_tokens or 0 for usage, _ in found)
+    limit = job.request.get("max_completion_tokens") or job.request.get("max_tokens")
+    window = 0 if price is None else price.context_window or 0
+    longest = max(usage.completion_tokens or 0 for usage, _ in found)
+    completion = max(longest, int(limit) * int(job.request.get("n") or 1) if limit else window)
+    for usage, paid_for_nothing in found:
+        answered = usage.prompt_tokens is not None or usage.completion_tokens is not None
+        paid = cost(usage) if answered else Decimal(0)
+        unknown = paid_for_nothing + (paid is None)
+        total += (paid or Decimal(0)) + unknown * most(usage.prompt_tokens or prompt, completion)
     return total
 
 
@@ -75,9 +164,9 @@ def ledger_facts(ledger: Ledger) -> dict[str, Any]:
     return {"spent": str(ledger.spent), "reserved": str(ledger.reserved), "at": time.time()}
 
 
-def settled_facts() -> dict[str, Any]:
+def settled_facts(at: float | None = None) -> dict[str, Any]:
     """The ledger of a job that has finished: a budget counts from here."""
-    return {"spent": "0", "reserved": "0", "at": time.time()}
+    return {"spent": "0", "reserved": "0", "at": time.time() if at is None else at}
 
 
 def total_cost(journal: Journal, chain: Sequence[int], rows: int, price: Price | None) -> Decimal | None:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 from batchchat import defaults
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize
-from batchchat.api.money import check_budget, find_price, ledger_facts, spent_before, total_cost
+from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse, total_cost
 from batchchat.api.published import check_unclaimed
-from batchchat.api.purse import Purse
 from batchchat.api.rows import trial_rows
 from batchchat.api.session import Session, open_session, remember
 from batchchat.api.signals import Signals
@@ -35,9 +34,9 @@ from batchchat.transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from batchchat.api.purse import Ledgers, Purse
     from batchchat.api.summary import Summary
     from batchchat.api.table import Table
-    from batchchat.cost.budget import Ledger
     from batchchat.cost.prices import Price
     from batchchat.events import Observer
     from batchchat.job import Job
@@ -120,7 +119,7 @@ class _Run:
         number = journal.start_run(self.session.chain[0], {"rows": self.table.dataset.count()})
         self.feed = await self._in_reader(self._make_feed)
         await self._in_reader(self._tell_plan)
-        self.purse = self._make_purse()
+        self.purse = await self._open_purse()
         client = self._client(transport)
         engine = self._engine(client)
         self.signals.listen(engine.stop, engine.abort)
@@ -155,9 +154,8 @@ class _Run:
         if self.purse is None:
             return None
         await self.purse.close()
-        final = self.purse.budget.final()
         try:
-            await asyncio.get_running_loop().run_in_executor(self.committer, self._commit, (), final)
+            await asyncio.get_running_loop().run_in_executor(self.committer, self._commit, (), self.purse.final())
         except JobStopped as stopped:
             return stopped
         return None
@@ -209,10 +207,10 @@ class _Run:
         session, loop = self.session, asyncio.get_running_loop()
 
         async def commit(outcomes: Sequence[Outcome]) -> None:
-            ledger = None if self.purse is None else self.purse.budget.ledger()
-            await loop.run_in_executor(self.committer, self._commit, list(outcomes), ledger)
-            if self.purse is not None and ledger is not None:
-                self.purse.budget.committed(ledger)
+            ledgers = {} if self.purse is None else self.purse.ledgers()
+            await loop.run_in_executor(self.committer, self._commit, list(outcomes), ledgers)
+            if self.purse is not None:
+                self.purse.committed(ledgers)
 
         async def source() -> Sequence[Task] | None:
             return await loop.run_in_executor(self.reader, self.feed.next)
@@ -222,34 +220,24 @@ class _Run:
         client.on_change = engine.top_up
         return engine
 
-    def _commit(self, outcomes: Sequence[Outcome], ledger: Ledger | None) -> None:
+    def _commit(self, outcomes: Sequence[Outcome], ledgers: Ledgers) -> None:
         session = self.session
-        facts = {} if ledger is None else {"money": ledger_facts(ledger)}
+        facts = {name: ledger_facts(ledger) for name, ledger in ledgers.items()}
         with session.lock:
             session.journal.commit(session.chain[0], outcomes, **facts)
 
-    def _make_purse(self) -> Purse | None:
-        """The budget, with what was spent before; None where there is none."""
-        limit, journal = self.job.money.max_cost, self.session.journal
-        if limit is None or self.price is None:
-            return None
-        loop = asyncio.get_running_loop()
+    async def _open_purse(self) -> Purse | None:
+        loop, journal = asyncio.get_running_loop(), self.session.journal
 
-        async def write(ledger: Ledger) -> None:
-            await loop.run_in_executor(self.committer, self._commit, (), ledger)
+        async def write(ledgers: Ledgers) -> None:
+            await loop.run_in_executor(self.committer, self._commit, (), ledgers)
 
         def rows_left() -> int | None:
             rows = self.table.dataset.count()
             counts = journal.counts_of(self.session.chain[0])
             return None if rows is None else max(0, rows - counts.answered - counts.failed)
 
-        return Purse(
-            limit=limit,
-            spent=spent_before(journal, self.job, self.price),
-            price=self.price,
-            write=write,
-            outlook=rows_left,
-        )
+        return await self._in_reader(lambda: open_purse(self.job, journal, self.price, write=write, outlook=rows_left))
 
     async def _drained(self, engine: Engine) -> None:
         """Run the engine; once it is stopped, requests in flight have so many seconds to end."""

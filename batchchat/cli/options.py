@@ -113,6 +113,11 @@ OUTPUT = _job(
 )
 MONEY = (
     _job(name="max_cost", metavar="USD", help="Stop before more than this is spent"),
+    _job(
+        name="max_tokens_total",
+        kind=int,
+        help="Stop before more tokens than this are used, prompts and answers together",
+    ),
     _job(name="price", metavar="PRICES", help="input=USD,output=USD per million tokens, for a model of unknown price"),
 )
 RETRY = (

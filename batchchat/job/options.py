@@ -37,7 +37,7 @@ RUN_OPTIONS = (
     "dry_run",
     "yes",
 )
-JOB_OPTIONS = ("limit", "max_cost", "price", "prefix")
+JOB_OPTIONS = ("limit", "max_cost", "max_tokens_total", "price", "prefix")
 
 OPTIONS: dict[str, Place] = {
     "prompt_column": ("prompt", "column"),

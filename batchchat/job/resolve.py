@@ -125,7 +125,9 @@ def _job(layers: list[Layer], environ: Mapping[str, str], *, source: str | None,
         endpoint=endpoint,
         pool=_pool(said),
         rows=_rows(said),
-        money=MoneySettings(max_cost=said.job.max_cost, price=said.job.price),
+        money=MoneySettings(
+            max_cost=said.job.max_cost, max_tokens_total=said.job.max_tokens_total, price=said.job.price
+        ),
         policy=_policy(said),
         text=_text(said, layer),
         source=source,

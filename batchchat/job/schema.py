@@ -232,6 +232,8 @@ class JobSection(_Section):
     """Only the first so many rows."""
     max_cost: Money | None = None
     """US dollars that are never passed."""
+    max_tokens_total: Whole | None = None
+    """Tokens, prompts and answers together, that are never passed."""
     price: Annotated[str, BeforeValidator(_price)] | None = None
     """input=USD,output=USD per million tokens."""
     prefix: str | None = None

@@ -90,9 +90,10 @@ class RowSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneySettings:
-    """`max_cost` in US dollars; `price` as `input=USD,output=USD` per million tokens."""
+    """`max_cost` in US dollars, `max_tokens_total` in tokens; `price` as `input=USD,output=USD` per million tokens."""
 
     max_cost: Decimal | None = None
+    max_tokens_total: int | None = None
     price: str | None = None
 
 
