@@ -288,6 +288,12 @@ def test_an_error_in_mid_stream_ends_it(said, kind):
     assert getattr(caught.value, "billed", True)
 
 
+def test_an_error_before_the_first_token_was_not_billed():
+    """An endpoint that refuses at once has done no work."""
+    assert not fault(sse({"error": {"message": "slow", "code": 429}}, done=False)).billed
+    assert not fault(sse(delta("", role="assistant"), {"error": {"code": 429}}, done=False)).billed
+
+
 def test_an_event_named_error_is_one():
     """Some servers name the event instead of wrapping the object."""
     with pytest.raises(ServerError, match="oops"):

@@ -161,28 +161,40 @@ def error_from(
 
 
 def error_in(
-    found: Any, headers: Mapping[str, str], *, hide: Sequence[str] = (), billed: bool = True
+    found: Any, headers: Mapping[str, str], *, hide: Sequence[str] = (), begun: bool = False
 ) -> RequestError | JobStopped:
     """The error that an error object in a 200, or in the middle of a stream, is.
 
     It is judged as if it had come with the status that its code stands for; where its code stands for none, the answer
     is merely unreadable, and worth another attempt.
+
+    Args:
+        found: the error object.
+        headers: of the answer.
+        hide: texts that must not be in a message.
+        begun: whether a part of an answer had come: then it may have been billed, whatever it is.
     """
     problem = problem_in(found, hide=hide)
-    facts: dict[str, Any] = {
-        "status": 200, "code": problem.code, "param": problem.param, "retry_after": retry_after(headers),
-        "limits": rate_limits(headers), "request_id": request_id(headers), "billed": billed,
-    }  # fmt: skip
+    wait = retry_after(headers)
     status = _status_meant(problem)
-    if status is None:
-        return UnreadableReply(f"an error instead of an answer: {problem.message}", type=problem.type, **facts)
-    kind = _kind(status, problem, facts["retry_after"])
+    kind = UnreadableReply if status is None else _kind(status, problem, wait)
     if issubclass(kind, JobStopped):
         return kind(_sentence(kind, 200, problem, ""))
     assert issubclass(kind, RequestError)
-    if kind is RateLimited and facts["retry_after"] is None:
-        facts["retry_after"] = _wait_in_words(problem.message)
-    return kind(problem.message, type=problem.type, **facts)
+    if kind is RateLimited and wait is None:
+        wait = _wait_in_words(problem.message)
+    message = problem.message if status is not None else f"an error instead of an answer: {problem.message}"
+    return kind(
+        message,
+        status=200,
+        type=problem.type,
+        code=problem.code,
+        param=problem.param,
+        retry_after=wait,
+        limits=rate_limits(headers),
+        billed=begun or kind in {UnreadableReply, ServerError},
+        request_id=request_id(headers),
+    )
 
 
 def _own_name(kind: type[BatchchatError], obeyed: type[RequestError]) -> str | None:

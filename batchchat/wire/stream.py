@@ -123,7 +123,8 @@ class EventStream:
         self.chunks += 1
         chunk = self._load(text)
         if event == b"error" or chunk.get("error"):
-            raise error_in(chunk.get("error") or chunk, self._envelope.headers, hide=self._envelope.hide)
+            said, envelope = chunk.get("error") or chunk, self._envelope
+            raise error_in(said, envelope.headers, hide=envelope.hide, begun=self.speaking)
         for name in ("id", "model", "usage"):
             if chunk.get(name):
                 self._reply[name] = chunk[name]
