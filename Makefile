@@ -12,7 +12,7 @@ KILLS ?= 500
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format pytest crash peers bench lock clean
+.PHONY: help demo test check format pytest crash peers bench docs lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ peers: $(VENV)/.test ## talk to servers and clients of others
 
 bench: $(VENV)/.test ## throughput beside a bare aiohttp loop, as a Markdown table
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+docs: $(VENV)/.run ## write docs/cli.md again from --help
+	@mkdir -p build
+	@$(BIN)/python -m batchchat.cli.manual > build/cli.md && mv build/cli.md docs/cli.md
 
 lock: $(VENV)/.made ## write requirements/*.txt again (UPGRADE=1: with newer versions)
 	@$(BIN)/python -m venv build/lock
