@@ -1,8 +1,8 @@
 """Deadlines of requests: one timer for all of them.
 
 All requests of a transport have the same timeout, so the order in which they began is the order in which they end,
-and one timer on the oldest is enough. Measured on the lean server against aiohttp's own total timeout, which sets and
-cancels a timer and three contexts for each request: see `benchmarks`' notes in docs/wire.md.
+and one timer on the oldest is enough. aiohttp's own total timeout sets and cancels a timer for each request, and
+enters three contexts: 5 of a request's 70 microseconds (docs/wire.md).
 
 A deadline that passes cancels its task, as `asyncio.timeout` does, and says afterwards that it was its doing.
 """

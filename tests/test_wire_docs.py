@@ -1,0 +1,53 @@
+"""docs/wire.md lists every field and every error, and names tests that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from batchchat import errors
+from batchchat.errors import RequestError
+
+TESTS = Path(__file__).parent
+PAGE = (TESTS.parent / "docs" / "wire.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGE)))
+REQUEST = """
+messages model audio frequency_penalty presence_penalty function_call functions logit_bias logprobs
+top_logprobs max_completion_tokens max_tokens metadata modalities moderation n parallel_tool_calls prediction
+prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort response_format
+safety_identifier seed service_tier stop store stream stream_options temperature top_p tools tool_choice user
+verbosity web_search_options
+"""
+REPLY = """
+id object created model choices usage service_tier system_fingerprint metadata moderation logprobs content
+refusal annotations audio tool_calls function_call finish_reason prompt_tokens completion_tokens total_tokens
+cached_tokens prompt_tokens_details completion_tokens_details reasoning_tokens
+"""
+KINDS = [
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, RequestError) and not kind.__subclasses__() and name != "BadRow"
+]
+
+
+@pytest.mark.parametrize(("file", "test"), NAMED, ids=lambda part: part)
+def test_a_named_test_is_there(file, test):
+    """A reader who looks a test up finds it."""
+    assert re.search(rf"^(async )?def {test}\(", (TESTS / file).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("title", "fields"), [("Requests", REQUEST), ("Replies", REPLY)])
+def test_every_field_is_listed(title, fields):
+    """Every field that the API documents has its line."""
+    section = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    assert [name for name in fields.split() if not re.search(rf"[`.]{name}`", section)] == []
+
+
+@pytest.mark.parametrize(
+    "kind", [*KINDS, "KeyRefused", "QuotaExhausted", "ModelMissing", "WaitTooLong", "EndpointDown"]
+)
+def test_every_error_is_listed(kind):
+    """Every error that an attempt can end in has a line that says what happens to row, pool and job."""
+    assert f"`{kind}`" in PAGE
