@@ -26,7 +26,7 @@ test: check pytest ## lint, types and tests: the whole of what a change must pas
 
 check: $(VENV)/.test ## ruff and mypy
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/ruff format --quiet --check . || { echo "not in shape: make format" >&2; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 
 format: $(VENV)/.test ## let ruff put the code into shape
