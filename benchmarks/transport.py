@@ -3,7 +3,7 @@
     python benchmarks/transport.py [--rows 6000] [--concurrency 64] [--rounds 3]
 
 Out: a Markdown table on stdout, CPU microseconds a request (user and system) and requests a second. The bare loop sends
-JSON and parses the reply; ours makes the canonical body and its key, keeps a deadline, judges the reply and is under the
+JSON and parses the reply; ours makes the canonical body and its key, keeps a deadline, judges the reply and has the
 retry policy. Rounds are interleaved, and the least of each is shown. The simulator runs in a process of its own.
 """
 
