@@ -512,3 +512,26 @@ def test_an_input_that_changes_while_the_job_runs_is_not_published(place, simula
     assert not Path("t.completions.csv").exists()
     again = run(source, sim)
     assert (again.status, again.requests) == (0, 1)
+
+
+def test_an_output_that_is_as_published_is_left_alone(place, simulator):
+    """A finished job run again does not write the same file again; a lost output is written, without a request."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "two")
+    run(source, sim)
+    before = Path("t.completions.csv").stat()
+    assert run(source, sim).status == 0
+    assert Path("t.completions.csv").stat().st_ino == before.st_ino
+    Path("t.completions.csv").unlink()
+    assert run(source, sim).requests == 0
+    assert Path("t.completions.csv").stat().st_size == before.st_size
+
+
+def test_another_column_in_the_input_is_published(place, simulator):
+    """A column that no prompt reads costs nothing and appears in the output."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "two")
+    run(source, sim)
+    table(place / "t.csv", "one", "two", lang=["de", "en"])
+    assert run(source, sim).requests == 0
+    assert [row["lang"] for row in read("t.completions.csv")] == ["de", "en"]

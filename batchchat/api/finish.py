@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchchat import output
 from batchchat.api.money import settled_facts
-from batchchat.api.published import facts_of
+from batchchat.api.published import facts_of, is_as_it_was
 from batchchat.api.summary import Summary
 from batchchat.api.table import RESULTS
 from batchchat.errors import Interrupted, JobStopped
@@ -37,6 +37,9 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
         Interrupted: a signal came; nothing was published.
     """
     total = table.dataset.count()
+    shape = shape_of(job, table, session)
+    if is_as_published(job, session.journal, shape):
+        return job.output_path
 
     def progress(done: int) -> None:
         check()
@@ -52,6 +55,32 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
     session.journal.set_header(published=facts_of(published), money=settled_facts(), tokens=settled_facts())
     session.journal.complete(session.chain[0])
     return published.path
+
+
+def shape_of(job: Job, table: Table, session: Session) -> dict[str, Any]:
+    """What an output depends on besides the outcomes: the same shape gives the same file."""
+    return {
+        "of": {
+            "input": [[path, stamp.size, stamp.mtime_ns] for path, stamp in table.stamps],
+            "columns": [[column.name, column.kind] for column in table.columns],
+            "limit": job.rows.limit,
+            "text": [job.text.delimiter, job.text.encoding],
+            "chain": list(session.chain),
+        }
+    }
+
+
+def is_as_published(job: Job, journal: Journal, shape: dict[str, Any]) -> bool:
+    """Whether the output is there already, as it would be written now."""
+    published = journal.header("published")
+    return (
+        published is not None
+        and journal.header("changed") is False
+        and published.get("of") == shape["of"]
+        and all(stamp for _, _, stamp in shape["of"]["input"])
+        and published["path"] == job.output_path
+        and is_as_it_was(job.output_path, published)
+    )
 
 
 def write_table(

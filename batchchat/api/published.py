@@ -46,7 +46,7 @@ def check_unedited(job: Job, journal: Journal) -> None:
         return
     known = [facts for facts in (journal.header("published"), journal.header("publishing")) if facts]
     ours = [facts for facts in known if Path(facts["path"]).name == Path(path).name]
-    if any(_is_as_it_was(path, facts) for facts in ours):
+    if any(is_as_it_was(path, facts) for facts in ours):
         return
     what = "was changed since it was published" if ours else "exists and was not published by this job"
     raise UsageError(f"the output {path} {what}; nothing was sent. --overwrite replaces it, or name another with -o")
@@ -62,8 +62,13 @@ def facts_of(published: Published) -> dict[str, Any]:
     }
 
 
-def _is_as_it_was(path: str, facts: dict[str, Any]) -> bool:
-    """By size and time where they tell, else by content; a folder that a kill left unfinished is ours too."""
+def is_as_it_was(path: str, facts: dict[str, Any]) -> bool:
+    """Whether it is there and unchanged, by size and time where they tell, else by content.
+
+    A folder that a kill left unfinished is ours too.
+    """
+    if not exists(path):
+        return False
     if storage.is_file(path) and "mtime_ns" in facts:
         stamp = storage.stamp(path)
         if stamp.mtime_ns and (stamp.size, stamp.mtime_ns) == (facts["size"], facts["mtime_ns"]):

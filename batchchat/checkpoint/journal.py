@@ -57,6 +57,7 @@ class Journal(Facts):
         self._marks: list[tuple[Any, ...]] = []
         self._counters: dict[int, Counts] = {}
         self._in_transaction = False
+        self._changed = False
 
     @property
     def database(self) -> Database:
@@ -73,6 +74,8 @@ class Journal(Facts):
         rows = [codec.encode(outcome, settings) for outcome in outcomes]
         with self.transaction():
             self.set_header(**facts)
+            if rows:
+                self._note_change()
             counts = self.counts_of(settings)
             before = self._before([row[0] for row in rows]) if counts.answered or counts.failed else {}
             rows = [row for row in rows if row[2] or not before.get(row[0], (0,))[0]]
@@ -187,6 +190,7 @@ class Journal(Facts):
                 marks, self._marks = self._marks, []
                 self._db.insert("batches", marks)
             except BaseException:
+                self._changed = False
                 self._counters.clear()  # they may have been counted on; the stored ones are right
                 raise
             finally:
@@ -197,6 +201,7 @@ class Journal(Facts):
         if not rows:
             return
         with self.transaction():
+            self._note_change()
             number = self._next_unclaimed(settings)
             counts = self.counts_of(settings)
             for row in rows:
@@ -218,6 +223,7 @@ class Journal(Facts):
         if found is None:
             return None
         with self.transaction():
+            self._note_change()
             counts = self.counts_of(settings)
             moved = self._move(found[0], schema.outcome_id(settings, row))
             assert moved is not None
@@ -249,9 +255,9 @@ class Journal(Facts):
             if self._lock is not None:
                 self._lock.release()
 
-    def _outcomes(self, settings: int, start: int, size: int) -> Iterator[tuple[Any, ...]]:
+    def _outcomes(self, settings: int, start: int, size: int) -> list[tuple[Any, ...]]:
         first = schema.outcome_id(settings, start)
-        yield from self._db.sealed_rows("outcomes", where="WHERE id >= ? AND id < ?", values=(first, first + size))
+        return self._db.sealed_list("outcomes", "WHERE id >= ? AND id < ?", (first, first + size))
 
     def _before(self, ids: Sequence[int]) -> dict[int, tuple[int, int | None, int | None]]:
         """Of those ids that are stored: answered, prompt and completion tokens."""
@@ -276,6 +282,12 @@ class Journal(Facts):
         low, high = schema.outcome_id(settings, schema.UNCLAIMED), schema.outcome_id(settings, schema.ROW_MASK)
         row = self._db.one("SELECT max(id) FROM outcomes WHERE id BETWEEN ? AND ?", (low, high))
         return schema.UNCLAIMED if row is None or row[0] is None else (int(row[0]) & schema.ROW_MASK) + 1
+
+    def _note_change(self) -> None:
+        """What was published is no longer what is stored; `set_header(changed=False)` says that it is again."""
+        if not self._changed:
+            self.set_header(changed=True)
+            self._changed = True
 
     def _beyond(self, settings: int, row: int) -> bool:
         return self.last_row(settings) >= row

@@ -115,6 +115,12 @@ def intact(row: Sequence[Any]) -> bool:
     return bool(row[-1] == checksum(row[:-1]))
 
 
+def all_intact(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether every one of some stored rows is."""
+    crc32, dumps, as_text = zlib.crc32, orjson.dumps, bytes.hex
+    return all(row[-1] == crc32(dumps(row[:-1], default=as_text)) for row in rows)
+
+
 def outcome_id(settings: int, row: int) -> int:
     """The id of a row's outcome under some settings."""
     return settings << SETTINGS_SHIFT | row
