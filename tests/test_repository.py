@@ -124,6 +124,23 @@ def test_every_command_and_option_of_the_readme_exists():
             assert re.search(rf"[`\s/]{re.escape(option)}[`\s,/]", page), option
 
 
+def test_an_old_python_is_refused_by_name(tmp_path):
+    """make says which Python it found, that it is too old, and how to name another one; it installs nothing."""
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.1" && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    venv = tmp_path / "venv"
+
+    ran = subprocess.run(
+        ["make", f"PYTHON={old}", f"VENV={venv}", "test"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode != 0
+    assert f"needs Python 3.11 or newer; '{old}' is Python 3.9.1" in ran.stderr
+    assert "make PYTHON=python3.12 test" in ran.stderr
+    assert not venv.exists()
+
+
 def test_links_between_pages_lead_somewhere():
     """A relative link in a Markdown file points to a file or folder of the repository."""
     broken = [
