@@ -52,7 +52,9 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
     published = write_table(
         table, session.journal, session.chain, job.output_path, progress=progress, about_to=about_to
     )
-    session.journal.set_header(published=facts_of(published), money=settled_facts(), tokens=settled_facts())
+    session.journal.set_header(
+        published={**facts_of(published), **shape}, changed=False, money=settled_facts(), tokens=settled_facts()
+    )
     session.journal.complete(session.chain[0])
     return published.path
 
