@@ -19,26 +19,25 @@ are ordinary characters.
 from __future__ import annotations
 
 import csv
-import zlib
 from collections import Counter
-from itertools import islice, tee
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from batchchat.dataset.text import UTF8_BOM, Encoding, Unreadable
-from batchchat.dataset.textpart import Mark, TextPart, line_ends
+from batchchat.dataset.encoding import UTF8_BOM, Encoding
+from batchchat.dataset.lines import Lines, Unreadable
+from batchchat.dataset.textpart import Block, Mark, TextPart, line_ends
 from batchchat.errors import UsageError
 from batchchat.tables import Dialect, TextRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from batchchat.dataset.textpart import Record
     from batchchat.tables import Format
 
 # A cell may be this long; the csv module takes four times as much memory for it. A quote that is never closed makes a
 # cell of the rest of the file, and is found here at the latest.
 LONGEST_CELL = 64 << 20
 _LONGEST_HEADER = 4 << 20
+_BLOCK = 1 << 20
 _DELIMITERS = {"csv": ",;\t", "tsv": "\t"}
 
 
@@ -75,16 +74,21 @@ class DelimitedPart(TextPart):
 
     def _read_header(self, delimiters: str) -> tuple[str, list[str], str]:
         """The header, its cells, and the delimiter that makes the most cells of it (of equals the first)."""
-        with self._open(0) as file:
+        with self._open(0) as opened:
+            file = iter(opened)
             before, first = "", next(file, "")
             if self._encoding.codec == "utf-8" and first.startswith(UTF8_BOM):
                 before, first = UTF8_BOM, first.removeprefix(UTF8_BOM)
             while first and not first.strip():
                 before, first = before + first, next(file, "")
+            if opened.fault:
+                raise opened.fault
             if not first:
                 raise UsageError(f"{self.path}: is empty; it has no header line.")
             lines = [first]
             found = [(*_first_record(lines, file, delimiter), delimiter) for delimiter in delimiters]
+            if opened.fault:
+                raise opened.fault
         count, cells, delimiter = max(found, key=lambda candidate: len(candidate[1]))
         return before + "".join(lines[:count]), cells, delimiter
 
@@ -111,33 +115,61 @@ class DelimitedPart(TextPart):
         values = [cells[at] for cells in rows.cells]
         return values if "".join(values).isascii() else [self.dialect.decode(value) for value in values]
 
-    def _read(self, file: TextIO, line: int) -> Iterator[Record]:
-        """One record is held back until the next is there: whether its last quote was closed shows at the end only."""
-        width, delimiter = len(self._columns), self.dialect.delimiter
-        feed, copy = tee(file)
-        reader = csv.reader(feed, delimiter=delimiter)
-        held: Record | None = None
-        seen = 0
-        fault: Exception | None = None
-        try:
-            for cells in reader:
-                upto = reader.line_num
-                raw = next(copy) if upto == seen + 1 else "".join(islice(copy, upto - seen))
-                seen = upto
-                if held:
-                    yield held
-                    held = None
-                held = (raw, cells if len(cells) == width else self._odd(cells, raw), line + upto)
-        except csv.Error as error:
-            fault = Unreadable(f"a cell is longer than {LONGEST_CELL >> 20} MB, or a quote is never closed ({error})")
-        except (Unreadable, OSError, EOFError, zlib.error) as error:
-            fault = error
-        if held and not fault and _is_open(held[0], delimiter):
-            raise _unclosed(held, line + seen)
-        if held:
-            yield held
-        if fault:
-            raise fault
+    def _read(self, file: Lines, line: int) -> Iterator[Block]:
+        """The last record of what was read is cut again with what follows: it may go on there."""
+        carried: list[str] = []
+        while True:
+            fresh = file.block(max(_BLOCK, sum(map(len, carried))))
+            lines = carried + fresh
+            if not lines:
+                break
+            records, ends, fault = _cut(lines, self.dialect.delimiter)
+            if fault is None and (fresh or (file.fault and not lines[-1].endswith(("\r", "\n")))):
+                del records[-1], ends[-1]
+            elif fault is None and (opened := self._open_quote(lines, records, ends, line)):
+                fault = file.fault or opened
+            yield from self._block(lines, records, ends)
+            if fault:
+                raise fault
+            done = ends[-1] if ends else 0
+            carried = lines[done:]
+            line += done
+            if not fresh:
+                break
+        if file.fault:
+            raise file.fault
+
+    def _block(self, lines: list[str], records: list[list[str]], ends: list[int]) -> Iterator[Block]:
+        """These records, up to the first that has too many cells or too few."""
+        if not records:
+            return
+        starts = [0, *ends]
+        single = len(records) == ends[-1]  # one line each
+        raws = lines[: ends[-1]] if single else ["".join(lines[a:b]) for a, b in zip(starts, ends, strict=False)]
+        counts = [b - a for a, b in zip(starts, ends, strict=False)]
+        if set(map(len, records)) == {len(self._columns)}:
+            yield Block(raws=raws, cells=records, lines=counts)
+            return
+        cells: list[list[str] | None] = []
+        for record, raw in zip(records, raws, strict=True):
+            try:
+                cells.append(record if len(record) == len(self._columns) else self._odd(record, raw))
+            except Unreadable:
+                yield Block(raws=raws[: len(cells)], cells=cells, lines=counts, smooth=False)
+                raise
+        yield Block(raws=raws, cells=cells, lines=counts, smooth=False)
+
+    def _open_quote(
+        self, lines: list[str], records: list[list[str]], ends: list[int], before: int
+    ) -> Unreadable | None:
+        """The fault of the last record of the file, where it ends inside quotes; it is taken from the records then."""
+        raw = "".join(lines[ends[-2] if len(ends) > 1 else 0 :])
+        if not _is_open(raw, self.dialect.delimiter):
+            return None
+        opened = line_ends(records[-1][-1])  # that cell goes from its quote to the end
+        line = before + ends[-1] - opened + raw.endswith(("\r", "\n"))
+        del records[-1], ends[-1]
+        return Unreadable("a quote opens a cell here and nothing closes it before the end of the file", line=line)
 
     def _odd(self, cells: list[str], raw: str) -> list[str] | None:
         """What a record with another number of cells says: nothing, where it is a blank line; else it is a fault."""
@@ -149,17 +181,24 @@ class DelimitedPart(TextPart):
         raise Unreadable(f"has {len(cells)} cells{over}, the header line has {len(self._columns)}{told}")
 
 
+def _cut(lines: list[str], delimiter: str) -> tuple[list[list[str]], list[int], Unreadable | None]:
+    """The records that these lines are, after how many lines each one ends, and what stopped it."""
+    records: list[list[str]] = []
+    ends: list[int] = []
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        for cells in reader:
+            records.append(cells)
+            ends.append(reader.line_num)
+    except csv.Error as error:
+        message = f"a cell is longer than {LONGEST_CELL >> 20} MB, or a quote is never closed ({error})"
+        return records, ends, Unreadable(message)
+    return records, ends, None
+
+
 def _is_open(raw: str, delimiter: str) -> bool:
     """Whether a record ends inside quotes: a line after it would belong to it."""
     return '"' in raw and len(list(csv.reader((raw, "x"), delimiter=delimiter))) == 1
-
-
-def _unclosed(record: Record, end: int) -> Unreadable:
-    """The fault of the last record, whose last cell is the one that was opened."""
-    raw, cells, _ = record
-    inside = line_ends(cells[-1]) if cells else 0
-    line = end - inside + raw.endswith(("\r", "\n"))
-    return Unreadable("a quote opens a cell here and nothing closes it before the end of the file", line=line)
 
 
 def _first_record(lines: list[str], file: Iterable[str], delimiter: str) -> tuple[int, list[str]]:

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from batchchat.dataset.text import UTF8_BOM, Encoding, Unreadable
-from batchchat.dataset.textpart import Mark, TextPart
+from batchchat.dataset.encoding import UTF8_BOM, Encoding
+from batchchat.dataset.lines import Lines, Unreadable
+from batchchat.dataset.textpart import Block, Mark, TextPart
 from batchchat.errors import UsageError
 from batchchat.tables import Dialect, Digits, TextRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchchat.dataset.textpart import Record
     from batchchat.tables import Format
+
+_BLOCK = 1 << 20
 
 
 class JsonlPart(TextPart):
@@ -47,11 +49,9 @@ class JsonlPart(TextPart):
         return tuple(self._columns)
 
     def _read_bom(self) -> str:
-        try:
-            with self._open(0) as file:
-                return UTF8_BOM if self._encoding.codec == "utf-8" and file.read(3) == UTF8_BOM else ""
-        except Unreadable as error:
-            raise UsageError(f"{self.path}: {error}.") from error
+        with self._open(0) as file:
+            first = next(iter(file), "")
+        return UTF8_BOM if self._encoding.codec == "utf-8" and first.startswith(UTF8_BOM) else ""
 
     def _column(self, rows: TextRows, name: str) -> list[Any]:
         return [record.get(name) for record in rows.cells]
@@ -73,9 +73,23 @@ class JsonlPart(TextPart):
         other._decode = decode  # noqa: SLF001 - it is one of us
         return other
 
-    def _read(self, file: TextIO, line: int) -> Iterator[Record]:
-        for number, raw in enumerate(file, line + 1):
-            yield (raw, self._object(raw) if raw.strip() else None, number)
+    def _read(self, file: Lines, line: int) -> Iterator[Block]:
+        del line  # every record is one
+        while raws := file.block(_BLOCK):
+            if file.fault:
+                del raws[-1]  # it may be cut off
+            cells: list[Any] = []
+            fault: Unreadable | None = None
+            try:
+                for raw in raws:
+                    cells.append(self._object(raw) if raw.strip() else None)  # noqa: PERF401 - what is there before a fault is needed
+            except Unreadable as error:
+                fault = error
+            yield Block(raws=raws[: len(cells)], cells=cells, lines=[1] * len(cells), smooth=None not in cells)
+            if fault:
+                raise fault
+        if file.fault:
+            raise file.fault
 
     def _object(self, raw: str) -> dict[str, Any]:
         if self._decode is None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from batchchat import storage
 from batchchat.dataset.delimited import DelimitedPart
+from batchchat.dataset.encoding import check_delimiter, find_encoding
 from batchchat.dataset.jsonl import JsonlPart
 from batchchat.dataset.parquet import ParquetPart
-from batchchat.dataset.text import check_delimiter, find_encoding
 from batchchat.defaults import CHECK_BYTES
 from batchchat.errors import UsageError
 from batchchat.records import Batch

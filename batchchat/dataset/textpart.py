@@ -12,10 +12,10 @@ import contextlib
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
-from batchchat.dataset.text import Encoding, Unreadable, open_lines
+from batchchat.dataset.lines import Lines, Unreadable, open_lines
 from batchchat.defaults import BATCH_BYTES, BATCH_ROWS
 from batchchat.errors import InputFault, UsageError
 from batchchat.records import Batch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from batchchat.dataset.encoding import Encoding
     from batchchat.tables import Dialect, Format
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -39,7 +40,21 @@ class Mark:
     line: int
 
 
-Record = tuple[str, Any, int]  # its byte text; what it says, None for a blank line; how many lines end up to here
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Consecutive records of a file, as they were cut.
+
+    Attributes:
+        raws: their byte text.
+        cells: what each says; None for a blank line.
+        lines: how many lines each has.
+        smooth: whether none is a blank line.
+    """
+
+    raws: Sequence[str]
+    cells: Sequence[Any]
+    lines: Sequence[int]
+    smooth: bool = True
 
 
 class _Batch:
@@ -66,7 +81,22 @@ class _Batch:
     def next_line(self) -> int:
         return self._line + len(self._blanks)
 
-    def add(self, raw: str, cells: Any, lines: int) -> None:
+    def fill(self, block: Block, at: int) -> int:
+        """Takes records of a block, from one on, until the batch is full. Returns which is the next."""
+        if block.smooth and not self._blanks:
+            end = at + BATCH_ROWS - len(self._raws)
+            raws = block.raws[at:end]
+            size = sum(map(len, raws))
+            if self._size + size < BATCH_BYTES:
+                self._raws += raws
+                self._cells += block.cells[at:end]
+                self._size += size
+                self._line += sum(block.lines[at:end])
+                return at + len(raws)
+        self._add(block.raws[at], block.cells[at], block.lines[at])
+        return at + 1
+
+    def _add(self, raw: str, cells: Any, lines: int) -> None:
         if cells is None:
             self._blanks.append(raw)
             return
@@ -75,11 +105,12 @@ class _Batch:
         self._raws.append(raw)
         self._cells.append(cells)
         self._size += len(raw)
-        self._line = lines + 1
+        self._line += lines
 
     def _join_blanks(self) -> str:
         """What stands before a record: blank lines, unless they are rows of their own."""
         blanks, self._blanks = self._blanks, []
+        self._line += len(blanks)
         if self._blank is None:
             return "".join(blanks)
         self._raws += blanks
@@ -140,7 +171,7 @@ class TextPart(ABC):
         return self._marks[-1].row - 1
 
     @abstractmethod
-    def _read(self, file: TextIO, line: int) -> Iterator[Record]:
+    def _read(self, file: Lines, line: int) -> Iterator[Block]:
         """The records of the file from where it stands; `line` is how many lines are before that.
 
         Raises:
@@ -161,7 +192,7 @@ class TextPart(ABC):
         except UnicodeDecodeError:
             self._locate(rows)
 
-    def _open(self, offset: int) -> AbstractContextManager[TextIO]:
+    def _open(self, offset: int) -> AbstractContextManager[Lines]:
         compressed, newline = self.form.compressed, self._newline
         return open_lines(self.path, self._encoding, compressed=compressed, newline=newline, offset=offset)
 
@@ -169,16 +200,18 @@ class TextPart(ABC):
         """All batches from a mark on. What is before a fault comes first."""
         batch = _Batch(mark, self._blank)
         fault: Unreadable | None = None
-        try:
-            with self._open(mark.offset) as file:
-                for raw, cells, line in self._read(file, mark.line - 1):
-                    batch.add(raw, cells, line)
-                    if batch.full:
-                        rows = batch.take()
-                        self._remember(batch.mark)
-                        yield rows
-        except Unreadable as error:
-            fault = Unreadable(str(error), row=batch.next_row, line=error.line or batch.next_line)
+        with self._open(mark.offset) as file:
+            try:
+                for block in self._read(file, mark.line - 1):
+                    at = 0
+                    while at < len(block.raws):
+                        at = batch.fill(block, at)
+                        if batch.full:
+                            rows = batch.take()
+                            self._remember(batch.mark)
+                            yield rows
+            except Unreadable as error:
+                fault = Unreadable(str(error), row=batch.next_row, line=error.line or batch.next_line)
         rows = batch.take(tail=not fault)
         self._remember(batch.mark)
         if not fault:

@@ -1,27 +1,15 @@
-"""The lines of a text file, as byte text (see `tables`), from any place in it; and which encodings there are.
-
-What cannot be read raises `Unreadable`, with a sentence that says why; who calls it knows the row.
-"""
+"""Which encodings text tables may have, and which delimiters; and what a file is that is no text."""
 
 from __future__ import annotations
 
 import codecs
-import contextlib
 import gzip
-import io
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
 
 from batchchat import storage
 from batchchat.errors import UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from _typeshed import WriteableBuffer
-
-_BUFFER = 1 << 20
 UTF8_BOM = "\xef\xbb\xbf"  # in byte text
 
 # Encodings in which every structural character of a table is one byte, and no part of another character.
@@ -38,20 +26,6 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _MAGIC = {b"PK\x03\x04": "a ZIP archive (a spreadsheet?)", b"PAR1": "a Parquet file", b"SQLi": "an SQLite database"}
-
-
-class Unreadable(Exception):
-    """A text file cannot be read on. It never leaves this room: it becomes a UsageError or an InputFault.
-
-    Attributes:
-        row: number in its file of the row that is at fault, None where only the file is known.
-        line: number in its file of the line at which that row, or the fault in it, begins.
-    """
-
-    def __init__(self, message: str, *, row: int | None = None, line: int | None = None) -> None:
-        super().__init__(message)
-        self.row = row
-        self.line = line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,82 +109,3 @@ def _reject_other_files(path: str, head: bytes) -> None:
         raise UsageError(f"{path}: is compressed with gzip. Give it a name that ends in .gz.")
     if head[:4] in _MAGIC:
         raise UsageError(f"{path}: is {_MAGIC[head[:4]]}, not text. Save the table as CSV, TSV, JSONL or Parquet.")
-
-
-@contextlib.contextmanager
-def open_lines(path: str, encoding: Encoding, *, compressed: bool, newline: str, offset: int = 0) -> Iterator[TextIO]:
-    r"""The file's lines from a byte offset on, as byte text with their own line ends.
-
-    The newline is "" where `\r`, `\n` and `\r\n` end a line, "\n" where only that does. The offset counts in what is
-    read: the decompressed file, or its UTF-8 where it is carried as that.
-
-    Raises:
-        Unreadable: while reading, too.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            raw: BinaryIO = stack.enter_context(storage.open_input(path))
-            if compressed:
-                raw = cast("BinaryIO", stack.enter_context(gzip.open(raw)))
-            if encoding.outer is not None:
-                raw = cast("BinaryIO", io.BufferedReader(_Transcoded(raw, encoding.outer), _BUFFER))
-            _skip(raw, offset)
-            yield io.TextIOWrapper(raw, encoding="latin-1", newline=newline)
-        except EOFError as error:
-            raise Unreadable("the gzip stream ends too early: the file was cut off") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise Unreadable(f"the gzip stream is damaged ({error})") from error
-        except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror or error}") from error
-
-
-def _skip(file: BinaryIO, offset: int) -> None:
-    if file.seekable():
-        file.seek(offset)
-        return
-    while offset:
-        passed = len(file.read(min(offset, _BUFFER)))
-        if not passed:
-            raise Unreadable("it became shorter while it was read")
-        offset -= passed
-
-
-class _Transcoded(io.RawIOBase):
-    """UTF-16 or UTF-32 as UTF-8, a byte-order mark included. What is before a fault is passed on first."""
-
-    def __init__(self, file: BinaryIO, codec: str) -> None:
-        self._file = file
-        self._decoder = codecs.getincrementaldecoder(codec)()
-        self._codec = codec
-        self._ready = b""
-        self._read = 0
-        self._fault: Unreadable | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        while not self._ready:
-            if self._fault:
-                raise self._fault
-            if not self._fill():
-                return 0
-        count = min(len(view), len(self._ready))
-        view[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def _fill(self) -> bool:
-        piece = self._file.read(_BUFFER // 4)
-        pending = len(self._decoder.getstate()[0])
-        try:
-            text = self._decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
-            at = self._read - pending + error.start
-            bad = error.object[error.start : error.end].hex(" ").upper()
-            self._fault = Unreadable(f"the bytes {bad} (at {at}) are no {self._codec}")
-            text = error.object[: error.start].decode(self._codec)
-        self._read += len(piece)
-        self._ready = text.encode("utf-8")
-        return bool(piece) or bool(self._fault)
