@@ -125,7 +125,7 @@ def test_every_command_and_option_of_the_readme_exists():
 
 
 def test_an_old_python_is_refused_by_name(tmp_path):
-    """make says which Python it found, that it is too old, and how to name another one; it installs nothing."""
+    """Make says which Python it found, that it is too old, and how to name another one; it installs nothing."""
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.1" && exit 0\nexit 1\n')
     old.chmod(0o755)
