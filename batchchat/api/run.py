@@ -24,7 +24,7 @@ from batchchat.api.signals import Signals
 from batchchat.api.table import open_table
 from batchchat.client import Client
 from batchchat.engine import Engine
-from batchchat.errors import JobStopped, UsageError
+from batchchat.errors import EndpointDown, JobStopped, UsageError
 from batchchat.job import needs_approval
 from batchchat.limiter import Limiter
 from batchchat.records import Endpoint
@@ -240,15 +240,19 @@ class _Run:
         return await self._in_reader(lambda: open_purse(self.job, journal, self.price, write=write, outlook=rows_left))
 
     async def _drained(self, engine: Engine) -> None:
-        """Run the engine; once it is stopped, requests in flight have so many seconds to end."""
+        """Run the engine to its end. When it is stopped, the requests in flight may end: they are being paid for.
+
+        After a signal, or when the endpoint is gone, they have so many seconds.
+        """
         work = asyncio.ensure_future(engine.run())
+        hurried_since: float | None = None
         try:
             while not work.done():
-                await asyncio.wait({work}, timeout=1.0)
-                if engine.reason is not None:
-                    await asyncio.wait({work}, timeout=defaults.DRAIN_SECONDS)
+                await asyncio.wait({work}, timeout=_LOOK_SECONDS)
+                if hurried_since is None and (self.signals.reason or isinstance(engine.reason, EndpointDown)):
+                    hurried_since = time.monotonic()
+                if hurried_since is not None and time.monotonic() - hurried_since >= defaults.DRAIN_SECONDS:
                     engine.abort()
-                    await asyncio.wait({work})
         finally:
             if not work.done():  # somebody cancelled this run from outside: what was answered is kept
                 engine.abort()
@@ -310,4 +314,5 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
+_LOOK_SECONDS = 0.5
 _OF_THE_RUN = ("reused", "requests", "retries", "elapsed_s", "succeeded", "failed", "pending")
