@@ -45,4 +45,7 @@ SERVED_MODEL = "sim"
 SERVE_HOST = "127.0.0.1"
 SERVE_PORT = 8000
 
+# How many rows `rows` shows at a terminal where nobody says.
+ROWS_SHOWN = 20
+
 CHECKPOINT_SUFFIX = ".batchchat"

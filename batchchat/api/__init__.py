@@ -10,19 +10,22 @@ signals.py    Ctrl-C and its kin
 finish.py     publish and sum up
 summary.py    what a run came to
 find.py       which job is meant
-inspect.py    show, status, export, rows
+inspect.py    show, status, export
+answers.py    rows beside their answers, for people
 """
 
 from __future__ import annotations
 
+from batchchat.api.answers import RowAnswer, job_rows
 from batchchat.api.find import find_checkpoint, resume_job
-from batchchat.api.inspect import ShownRequest, Status, export_job, job_rows, job_status, show_request
+from batchchat.api.inspect import ShownRequest, Status, export_job, job_status, show_request
 from batchchat.api.plan import Plan, plan_job
 from batchchat.api.run import execute, run_job
 from batchchat.api.summary import Summary
 
 __all__ = [
     "Plan",
+    "RowAnswer",
     "ShownRequest",
     "Status",
     "Summary",

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from batchchat.checkpoint import Mark
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator, Sequence
 
-    from batchchat.checkpoint import Journal, Stored
+    from batchchat.api.session import Session
+    from batchchat.checkpoint import Stored
     from batchchat.dataset import Dataset
-    from batchchat.prompt import RequestBuilder
     from batchchat.records import Batch, Task
 
 
@@ -25,13 +24,8 @@ class Feed:
 
     Args:
         dataset: the table.
-        builder: makes requests.
-        journal: the checkpoint, reconciled with the table (a full run) or not (a trial).
-        lock: guards the journal.
-        chain: the settings of this run, and those whose answers stand beside its own.
+        session: the checkpoint, reconciled with the table (a full run) or not (a trial).
         retry: kinds of stored outcomes that are sent again: failed, length, empty.
-        failures_stand: whether a failure under earlier settings settles its row too.
-        start: the first row that may be pending.
         rows: numbers of the rows of a trial, sorted; None: all.
 
     Attributes:
@@ -44,28 +38,23 @@ class Feed:
         self,
         *,
         dataset: Dataset,
-        builder: RequestBuilder,
-        journal: Journal,
-        lock: threading.Lock,
-        chain: Sequence[int],
+        session: Session,
         retry: frozenset[str] = frozenset(),
-        failures_stand: bool = False,
-        start: int = 1,
         rows: Sequence[int] | None = None,
     ) -> None:
-        self._builder = builder
-        self._journal = journal
-        self._lock = lock
-        self._chain = chain
+        self._builder = session.builder
+        self._journal = journal = session.journal
+        self._lock = session.lock
+        self._chain = chain = session.chain
         self._retry = retry
-        self._failures_stand = failures_stand
+        self._failures_stand = session.failures_stand
         self.rows = rows
-        self._batches = _batches(dataset, builder.columns, start, rows)
-        with lock:
+        self._batches = _batches(dataset, session.builder.columns, session.start, rows)
+        with self._lock:
             self._blank = all(journal.last_row(settings) == 0 for settings in chain)
             self._unclaimed = journal.has_unclaimed(chain[0])
-        self.seen = start - 1
-        self.reused = start - 1
+        self.seen = session.start - 1
+        self.reused = session.start - 1
         self.ended = False
 
     def next(self) -> list[Task] | None:

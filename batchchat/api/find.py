@@ -74,6 +74,15 @@ def begun_chain(journal: Journal) -> tuple[int, ...]:
     return () if begun is None else journal.chain(int(begun))
 
 
+def shown_chain(journal: Journal) -> tuple[int, ...]:
+    """The settings of the job; where only trials were made, those of the last one."""
+    chain = begun_chain(journal)
+    if chain:
+        return chain
+    tried = [run["settings"] for run in journal.runs() if run["settings"] is not None]
+    return (tried[-1],) if tried else ()
+
+
 def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output, wire
-from batchchat.api.compare import builder_of, stale_rows
+from batchchat.api.compare import stale_rows
 from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
 from batchchat.api.published import check_unedited
-from batchchat.api.table import RESULTS, Table, make_builder, result_columns
+from batchchat.api.table import Table, make_builder, result_columns
 from batchchat.checkpoint import is_running, read_journal
 from batchchat.dataset import open_dataset
 from batchchat.errors import UsageError
 from batchchat.records import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from batchchat.job import Job
     from batchchat.output import Published
@@ -153,33 +153,6 @@ def export_job(target: str, other: str | None = None) -> Published:
         output.check_output(dataset, destination, columns)
         stale = {number: stale_rows(journal, number, dataset) for number in chain}
         return write_table(Table(dataset=dataset, columns=columns, stamps=()), journal, chain, destination, stale=stale)
-    finally:
-        journal.close()
-
-
-def job_rows(
-    target: str, *, failed: bool = False, rows: Sequence[int] | None = None, count: int | None = None
-) -> list[dict[str, Any]]:
-    """Rows with their answers: number, the columns that the prompt reads, and the result columns."""
-    path = find_checkpoint(target)
-    job = resume_job(str(path), {}, need_key=False)
-    journal = read_journal(path)
-    try:
-        chain = begun_chain(journal)
-        dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding)
-        names = builder_of(journal.settings(chain[0]), dataset).columns if chain else dataset.columns
-        found: list[dict[str, Any]] = []
-        for batch in dataset.batches(names, start=min(rows) if rows else 1):
-            results = journal.results(chain, batch.start, batch.size, RESULTS)
-            for at in range(batch.size):
-                row = batch.start + at
-                if (rows is not None and row not in rows) or (failed and results["error"][at] is None):
-                    continue
-                inputs = {name: batch.columns[name][at] for name in names}
-                found.append({"row": row, **inputs, **{name: results[name][at] for name in RESULTS}})
-                if count is not None and len(found) >= count:
-                    return found
-        return found
     finally:
         journal.close()
 

@@ -1,4 +1,4 @@
-"""Which rows a trial takes."""
+"""Which rows are meant, and the batches of the table that hold them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from batchchat.dataset import Dataset
     from batchchat.job import Job
+    from batchchat.records import Batch
 
 
 def trial_rows(job: Job, dataset: Dataset) -> list[int]:
@@ -31,6 +34,27 @@ def trial_rows(job: Job, dataset: Dataset) -> list[int]:
     if asked.sample is not None and asked.sample < len(rows):
         rows = sorted(random.Random(asked.seed_rows or 0).sample(rows, asked.sample))  # noqa: S311 - no secret
     return rows
+
+
+def batches_of(dataset: Dataset, columns: Sequence[str], rows: Iterable[int]) -> Iterator[tuple[Batch, list[int]]]:
+    """The batches that hold some rows, each with those of them that it holds.
+
+    The rows are sorted, and only asked for as they are needed; what lies before the first and behind the last is not
+    read. A row beyond the table's end is in no batch.
+    """
+    following = iter(rows)
+    wanted = next(following, None)
+    if wanted is None:
+        return
+    for batch in dataset.batches(columns, start=wanted):
+        held = []
+        while wanted is not None and wanted < batch.start + batch.size:
+            held.append(wanted)
+            wanted = next(following, None)
+        if held:
+            yield batch, held
+        if wanted is None:
+            return
 
 
 def _count(dataset: Dataset) -> int:

@@ -163,17 +163,7 @@ class _Run:
     def _make_feed(self) -> Feed:
         session, job = self.session, self.job
         rows = trial_rows(job, self.table.dataset) if job.rows.trial else None
-        return Feed(
-            dataset=self.table.dataset,
-            builder=session.builder,
-            journal=session.journal,
-            lock=session.lock,
-            chain=session.chain,
-            retry=job.policy.retry,
-            failures_stand=session.failures_stand,
-            start=session.start,
-            rows=rows,
-        )
+        return Feed(dataset=self.table.dataset, session=session, retry=job.policy.retry, rows=rows)
 
     def _tell_plan(self) -> None:
         rows = self.table.dataset.count()

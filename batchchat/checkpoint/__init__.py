@@ -1,7 +1,8 @@
 """The checkpoint: one SQLite file that holds everything a job has paid for.
 
-`journal` is the door, `facts` its part about the job and `usage` its part for the bill; `schema` has the format,
-`codec` turns outcomes into its rows, `database` speaks SQLite, `lock` keeps a second writer out.
+`journal` is the door, `facts` its part about the job, `usage` its part for the bill and `settled` its part for lists of
+rows; `schema` has the format, `codec` turns outcomes into its rows, `database` speaks SQLite, `lock` keeps a second
+writer out.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from batchchat.checkpoint.codec import Stored
 from batchchat.checkpoint.journal import Counts, Journal, Mark, move_aside, open_journal, read_journal
 from batchchat.checkpoint.lock import is_running
+from batchchat.checkpoint.settled import settled_rows
 from batchchat.checkpoint.usage import usage_since, usage_sums, usages
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "move_aside",
     "open_journal",
     "read_journal",
+    "settled_rows",
     "usage_since",
     "usage_sums",
     "usages",

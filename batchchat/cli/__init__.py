@@ -11,6 +11,7 @@ before a command runs, so that `--help` is quick.
     stream.py     stdout and stderr
     progress.py   what is shown while a job runs
     ending.py     what is said when it ended
+    grid.py       rows beside their answers
     approval.py   the question before a key goes to a host that only a job file names
-    run.py, resume.py, show.py, status.py, export.py, serve.py   one file a command
+    run.py, resume.py, show.py, status.py, rows.py, export.py, serve.py   one file a command
 """

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from batchchat.job.endpoint import approved, needs_approval, secret_variables
 from batchchat.job.resolve import resolve, resume
+from batchchat.job.rows import parse_rows
 from batchchat.job.settings import (
     EndpointSettings,
     Job,
@@ -28,6 +29,7 @@ from batchchat.job.settings import (
     RowSettings,
     TextSettings,
 )
+from batchchat.job.source import suggest
 
 __all__ = [
     "EndpointSettings",
@@ -40,7 +42,9 @@ __all__ = [
     "TextSettings",
     "approved",
     "needs_approval",
+    "parse_rows",
     "resolve",
     "resume",
     "secret_variables",
+    "suggest",
 ]
