@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from batchchat import errors, events
 from batchchat.limiter import waits
-from batchchat.limiter.bound import Bound, Tally
+from batchchat.limiter.bound import Bound, Tally, rate
 from batchchat.limiter.breaker import Breaker
 from batchchat.limiter.completions import Completions
 from batchchat.limiter.freeze import Freeze
@@ -29,7 +29,7 @@ from batchchat.limiter.shown import Shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchchat.limiter.bound import Binding
+    from batchchat.limiter.bound import Binding, Source
     from batchchat.records import RateLimits
 
 FOREVER = float("inf")
@@ -259,19 +259,34 @@ class Admission:
     # What others ask
 
     def duration(self, requests: int, tokens: int = 0) -> float:
-        """Seconds that so many requests and tokens take at least under the limits that were told."""
+        """Seconds that so many requests and tokens take at least, by the limits that are known now; 0: none is."""
         times = [quota.duration(requests) for quota in self._requests]
         times += [quota.duration(tokens) for quota in self._tokens]
+        times += [requests / each for each in (self.shown.requests.per_second, self.learned.rate) if each]
+        times += [tokens / each for each in (self.shown.tokens.per_second,) if each]
         return max(times, default=0.0)
 
     def explain(self) -> Bound:
         """What the requests have waited for."""
-        detail: dict[Binding, str] = {
-            quota.unit: f"{quota.limit:g} {quota.unit} a {'minute' if quota.span == MINUTE else 'day'}, as told"
-            for quota in (*self._requests, *self._tokens)
-        }
-        detail["concurrency"] = f"{self.pool.size} in flight"
-        return self._tally.bound(self.clock(), detail)
+        slots: Literal["concurrency", "server"] = "server" if self.pool.climb.saturated else "concurrency"
+        return self._tally.bound(self.clock(), slots=slots, full=self.pool.full_share, detail=self._details())
+
+    def _details(self) -> dict[Binding, str]:
+        requests: list[tuple[float, Source]] = [(quota.limit / quota.span, "told") for quota in self._requests]
+        tokens: list[tuple[float, Source]] = [(quota.limit / quota.span, "told") for quota in self._tokens]
+        if self.shown.requests.per_second:
+            requests.append((self.shown.requests.per_second, "shown"))
+        if self.shown.tokens.per_second:
+            tokens.append((self.shown.tokens.per_second, "shown"))
+        if self.learned.rate:
+            requests.append((self.learned.rate, "learned"))
+        in_flight = f"{self.pool.size} in flight"
+        details: dict[Binding, str] = {"concurrency": in_flight, "server": in_flight}
+        if requests:
+            details["requests"] = rate("requests", *min(requests))
+        if tokens:
+            details["tokens"] = rate("tokens", *min(tokens))
+        return details
 
     # Inside
 

@@ -4,10 +4,11 @@ The size of the pool is held for a round, and the answers of the round are count
 long as that brings answers faster, it goes on; where it only makes them wait longer (a server that queues instead of
 refusing), it goes back to what the throughput needed at the latency before: Little's law. If the very first step
 brings nothing, the knee may lie below: then smaller sizes are tried until one costs throughput. Now and then a step up
-is tried again, since servers get and lose company.
+or down is tried again, since servers get and lose company, and the first look was a short one.
 
-A refusal that met a full pool cuts it once, and it creeps back by a twentieth a round. A pool that is not used to four
-fifths is left alone: it holds nobody back. Failures on the server's side stop a round, so nothing grows on them.
+A refusal that met a full pool cuts it once; from the second of them on it creeps back by a twentieth a round. A pool
+that is not used to four fifths is left alone: it holds nobody back. Failures on the server's side stop a round, so
+nothing grows on them.
 
 Throughput is counted from answers, not from their latencies: those that come first are the fast ones, and long prompts
 are no queue.
@@ -23,18 +24,22 @@ CREEP = 0.05
 CREPT = 1.5
 """When it has crept up by this factor, it looks whether that has brought anything."""
 FACTOR = 2.0
-WORTH = 0.3
+WORTH = 0.4
 """Part of a step's size that must come back as throughput for the next step to be taken without a second look."""
-NOT_WORTH = 0.1
+NOT_WORTH = 0.2
+CLEARLY_LESS = 0.85
 ENOUGH = 0.95
 """A smaller size that keeps this part of the throughput is as good."""
 ROOM = 1.1
-LEAST_ANSWERS = 32
-MOST_ROUNDS = 8
-REST_ROUNDS = 24
+FEW, FEW_ROUNDS = 32, 1
+MANY, MANY_ROUNDS = 192, 12
+"""Answers from which a throughput is taken: for a first look, and where it must be sure; and the same in rounds."""
+RESTS, MOST_RESTS = 2, 16
+"""So many long rounds at rest, then a step up or down is tried; twice as many after each that was not worth it."""
 LOOK = 1.25
+EASE = 0.8
 
-Mode = Literal["climb", "sink", "rest", "look", "creep"]
+Mode = Literal["climb", "sink", "rest", "look", "ease", "creep"]
 
 
 class Climb:
@@ -43,6 +48,7 @@ class Climb:
     Attributes:
         size: how many may be in flight.
         saturated: whether more in flight were found to bring nothing.
+        settling: half the time that an answer takes: over so long new slots are opened.
     """
 
     __slots__ = (
@@ -50,26 +56,34 @@ class Climb:
         "_base",
         "_begun",
         "_ceiling",
+        "_cut",
         "_first",
         "_full",
         "_latencies",
         "_learn",
         "_measured_from",
         "_mode",
+        "_patience",
         "_rests",
+        "_up",
         "saturated",
+        "settling",
         "size",
     )
 
     def __init__(self, size: int, ceiling: int, *, learn: bool) -> None:
         self.size = size
         self.saturated = False
+        self.settling = 0.0
         self._ceiling = ceiling
         self._learn = learn
         self._mode: Mode = "climb"
         self._base: tuple[int, float] | None = None  # a size and its throughput that the next is compared with
         self._first = True  # no step has been worth it yet
         self._rests = 0
+        self._patience = RESTS
+        self._cut = False  # a refusal has cut it
+        self._up = True  # the last step that was tried from rest
         # The round: when it began, since when it counts, answers, those that found the pool full, their latencies.
         self._begun = float("-inf")
         self._measured_from: float | None = None
@@ -95,7 +109,7 @@ class Climb:
             if self._answers >= max(1, self.size // 4):
                 self._measured_from, self._answers, self._full, self._latencies = now, 0, 0, 0.0
             return False
-        if self._answers < max(self.size, LEAST_ANSWERS):
+        if self._answers < max(FEW_ROUNDS * self.size, FEW):
             return False
         seconds = now - self._measured_from
         if seconds <= 0 or seconds < self._latencies / self._answers:
@@ -104,8 +118,9 @@ class Climb:
             self._begin(now)
             return False
         before = self.size
+        self.settling = self._latencies / self._answers / 2
         if self._step(self._answers / seconds):
-            self._begin(now)
+            self._begin(now + self.settling if self.size > before else now)
         return self.size != before
 
     def refused(self, now: float, *, in_flight: int) -> bool:
@@ -114,7 +129,10 @@ class Climb:
             return False
         before = self.size
         self.size = max(1, min(int(CUT * in_flight), self.size))
-        self._mode = "creep"
+        # The first one may have met the burst of the beginning, which a learned rate prevents from now on.
+        if self._cut or self._mode != "climb":
+            self._mode = "creep"
+        self._cut = True
         self._base = None
         self._begin(now)
         return self.size != before
@@ -139,6 +157,8 @@ class Climb:
                 return self._sink(throughput)
             case "rest":
                 return self._rest(throughput)
+            case "ease":
+                return self._ease(throughput)
             case "creep":
                 self._creep(throughput)
                 return True
@@ -150,17 +170,21 @@ class Climb:
             return True
         size, before = self._base
         worth = (throughput / before - 1.0) / (self.size / size - 1.0)
-        unsure = NOT_WORTH / 2 < worth < WORTH or (self._mode == "look" and worth > 0)
-        if unsure and self._answers < MOST_ROUNDS * max(self.size, LEAST_ANSWERS):
+        look = self._mode == "look"
+        unsure = (-WORTH if look else NOT_WORTH / 2) < worth < WORTH
+        if unsure and self._answers < self._many:
             return False
-        if worth >= (WORTH if self._mode == "look" else NOT_WORTH):
+        good = worth >= NOT_WORTH
+        if look:
+            self._tried(good=good)
+        if good:
             self._first = self.saturated = False
             self._mode = "climb"
             self._accept(throughput)
             self._move(int(self.size * FACTOR))
             return True
         self.saturated = True
-        if self._mode == "look":
+        if look:
             self._settle(size)
         elif self._first:
             self._mode = "sink"
@@ -177,9 +201,7 @@ class Climb:
             self._base = (self.size, best)
             self._move(self.size // 2)
         else:
-            # This size was too small: what the best throughput needs at the latency that it has here.
-            needed = best * self.size / throughput
-            self._settle(min(round(needed * ROOM), size))
+            self._settle(size)
         return True
 
     def _creep(self, throughput: float) -> None:
@@ -195,22 +217,43 @@ class Climb:
         self._move(self.size + max(1, int(CREEP * self.size)))
 
     def _rest(self, throughput: float) -> bool:
-        if self._answers < MOST_ROUNDS * max(self.size, LEAST_ANSWERS):
+        if self._answers < self._many:
             return False
         self._rests += 1
-        if self._rests * MOST_ROUNDS >= REST_ROUNDS and self.size < self._ceiling:
-            self._rests = 0
+        if self._rests >= self._patience:
+            self._rests, self._up = 0, not self._up
             self._accept(throughput)
-            self._mode = "look"
-            self._move(max(self.size + 1, int(self.size * LOOK)))
+            if not self._up and self.saturated and self.size > 1:
+                self._mode = "ease"
+                self._move(int(self.size * EASE))
+            elif self.size < self._ceiling:
+                self._mode = "look"
+                self._move(max(self.size + 1, int(self.size * LOOK)))
         return True
+
+    def _ease(self, throughput: float) -> bool:
+        assert self._base is not None
+        size, before = self._base
+        if self._answers < self._many and throughput >= CLEARLY_LESS * before:
+            return False
+        good = throughput >= ENOUGH * before
+        self._tried(good=good)
+        self._settle(self.size if good else size)
+        return True
+
+    def _tried(self, *, good: bool) -> None:
+        """A step from rest was worth it, or not: then the next one waits longer."""
+        self._patience = RESTS if good else min(2 * self._patience, MOST_RESTS)
+
+    @property
+    def _many(self) -> int:
+        return max(MANY_ROUNDS * self.size, MANY)
 
     def _accept(self, throughput: float) -> None:
         self._base = (self.size, throughput)
 
     def _settle(self, size: int) -> None:
         self._mode = "rest"
-        self._rests = 0
         self._move(size)
 
     def _move(self, size: int) -> None:

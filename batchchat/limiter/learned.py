@@ -39,7 +39,7 @@ SLOW_START = 2.0
 DOUBLED_AFTER = 8.0
 REST = 4.0
 LONGEST_REST = 1.0
-"""After a pause as many requests' time (and at most a second) is let pass: else they find the bottom again."""
+"""A pause takes as many requests' time at least (and at most a second): else the next ones find the bottom again."""
 SLOWEST = 5.0
 """A rate is never learned to be slower than one request in so many seconds, or in twice the usual pause: where others
 draw on the same few requests, refusals come at any rate, and going ever slower would not avoid them."""
@@ -154,7 +154,7 @@ class Learned:
         if self._pace is None:
             self._pace = Pace(self.rate)
         self._pace.change(now, self.rate)
-        self._pace.hold(until + min(REST / self.rate, LONGEST_REST))
+        self._pace.hold(max(until, now + min(REST / self.rate, LONGEST_REST)))
 
     def resumed(self, moment: float, *, number: int) -> None:
         """A request was let in again: a new cycle began with it."""

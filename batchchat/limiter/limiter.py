@@ -106,7 +106,7 @@ class Limiter:
         return self._admission.completions.estimate(prompt_tokens, completion_limit)
 
     def duration(self, requests: int, tokens: int = 0) -> float:
-        """Seconds that so many requests and tokens take at least under the limits that were told; 0: no limit."""
+        """Seconds that so many requests and tokens take at least, by the limits that are known now; 0: none is."""
         return self._admission.duration(requests, tokens)
 
     def explain(self) -> Bound:
