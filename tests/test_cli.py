@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -239,6 +240,20 @@ def test_a_reader_that_went_away_is_no_error(monkeypatch):
     """A closed stdout is silent."""
     monkeypatch.setattr(sys, "stdout", Broken())
     stream.emit("text")
+
+
+class Full(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_is_no_error(monkeypatch):
+    """What people are told is worth no job; what was asked for on stdout is, and is not lost in silence."""
+    monkeypatch.setattr(sys, "stderr", Full())
+    stream.tell("text")
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(OSError, match="No space left"):
+        stream.emit("text")
 
 
 def test_a_closed_pipe_is_silent():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import time
 from decimal import Decimal
@@ -148,6 +149,24 @@ def test_a_terminal_shows_two_lines_and_clears_them():
     assert "1 of 1,000 rows" in text
     assert "by the way" in text
     assert "\x1b[2K" in text
+
+
+def test_a_terminal_that_is_closed_does_not_end_the_job():
+    """When a terminal's window is closed the drawing fails, and nothing else."""
+
+    class Closed(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+        def flush(self):
+            raise OSError(errno.EIO, "Input/output error")
+
+    tally = Tally()
+    with display(tally, file=Closed(), quiet=False):
+        tally.note("nobody sees")
 
 
 @pytest.mark.parametrize(

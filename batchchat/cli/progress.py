@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from batchchat.cli import amount
 from batchchat.events import Observer
@@ -178,7 +178,7 @@ def _at_terminal(tally: Tally, file: TextIO) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=file)
+    console = Console(file=cast("TextIO", _Closable(file)))
     if console.is_dumb_terminal:
         with lines(tally, file):
             yield
@@ -194,6 +194,27 @@ def _at_terminal(tally: Tally, file: TextIO) -> Iterator[None]:
         yield
     while tally.notes:
         console.print(tally.notes.popleft(), markup=False, highlight=False)
+
+
+class _Closable:
+    """A terminal that may be closed meanwhile: what it does not take is not shown, and the job goes on."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """As a file does."""
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As a file does."""
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _lines_of_terminal(tally: Tally, rate: float, console: Console) -> RenderableType:

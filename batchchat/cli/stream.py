@@ -1,22 +1,19 @@
-"""stdout for what was asked for, stderr for people. A reader that went away (`| head`) is no error."""
+"""stdout for what was asked for, stderr for people. A reader that went away is no error: `| head`, a closed terminal."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-_UNBOUNDED = 1_000_000
+from typing import Any, TextIO
 
 
-def emit(text: str) -> bool:
-    """A line, or several, on stdout; False where nobody reads any more."""
-    return _write(sys.stdout, text)
+def emit(text: str) -> None:
+    """A line, or several, on stdout."""
+    _write(sys.stdout, text)
 
 
 def emit_json(value: Any) -> None:
@@ -34,26 +31,13 @@ def at_terminal() -> bool:
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
-def shown_at_terminal() -> bool:
-    """Whether stdout is looked at, and not piped on."""
-    return _is_terminal(sys.stdout)
-
-
-def console() -> Console:
-    """What lays text out for stdout: as wide as the terminal, without a bound elsewhere. NO_COLOR is rich's matter."""
-    from rich.console import Console
-
-    wide = None if shown_at_terminal() else _UNBOUNDED
-    return Console(file=sys.stdout, width=wide, highlight=False, markup=False, emoji=False)
-
-
 def _is_terminal(file: TextIO | None) -> bool:
     return file is not None and not file.closed and file.isatty()
 
 
-def _write(file: TextIO | None, text: str) -> bool:
+def _write(file: TextIO | None, text: str) -> None:
     if file is None:  # pythonw, or a closed descriptor at the start
-        return False
+        return
     try:
         try:
             file.write(text + "\n")
@@ -61,10 +45,18 @@ def _write(file: TextIO | None, text: str) -> bool:
             plain = text.encode(file.encoding or "ascii", "replace").decode(file.encoding or "ascii")
             file.write(plain + "\n")
         file.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        # What people are told is never worth a job: a log on a full disk, a terminal that was closed.
+        if file is not sys.stderr and not _is_gone(file, error):
+            raise
         _silence(file)
-        return False
-    return True
+
+
+def _is_gone(file: TextIO, error: OSError) -> bool:
+    """Whether nobody reads any more: the pipe's other end is closed, or the terminal is."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    return error.errno in _HUNG_UP and stat.S_ISCHR(os.fstat(file.fileno()).st_mode)
 
 
 def _silence(file: TextIO) -> None:
@@ -73,3 +65,6 @@ def _silence(file: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, file.fileno())
         os.close(nowhere)
+
+
+_HUNG_UP = frozenset({errno.EIO, errno.ENXIO})
