@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -80,7 +79,6 @@ class Job:
         options: more words of the command line.
         checkpoint: where it lies, if not beside the output.
         output: a path elsewhere than in the folder.
-        input: an existing table instead of a new one.
     """
 
     def __init__(
@@ -104,8 +102,8 @@ class Job:
 
     def start(self, *more, under=(), **how):
         """Start a run; `under` are the words of a program that runs it."""
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
-        return subprocess.Popen([*under, *self.command(*more)], cwd=self.folder, env=surroundings(), **how)
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": surroundings(), **how}
+        return subprocess.Popen([*under, *self.command(*more)], cwd=self.folder, **how)
 
     def run(self, *more, under=(), **how):
         """A whole run."""
@@ -115,6 +113,14 @@ class Job:
         """Files that are neither input, output nor the one file of the checkpoint."""
         known = {self.input, self.output, self.checkpoint}
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.iterdir() if path not in known)
+
+    def temporary(self):
+        """Outputs that are being written, or that a kill left."""
+        return list(self.output.parent.glob(".*.publishing"))
+
+    def clear_temporary(self):
+        for path in self.temporary():
+            path.unlink()
 
     def stored(self):
         """By row, the answer that the checkpoint holds: what a reader would find who opened it now."""
@@ -166,5 +172,6 @@ def wait_until(what, *, seconds=30.0, every=0.005):
         time.sleep(every)
 
 
-def interrupt(process, number=signal.SIGINT):
-    process.send_signal(number)
+def child_of(process):
+    """The process that strace runs: signals are for it, not for strace."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])

@@ -16,11 +16,12 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crash.job import ended
+import pytest
+from crash.job import child_of, ended
 
 KILLED = 128 + signal.SIGKILL
 RANDOM = frozenset({"answers", "time"})
-HAVE_STRACE = shutil.which("strace") is not None
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="faults at system calls need strace")
 _CALL = re.compile(r"^\d+ +\w+\((.*)$")
 # The file of a call: the descriptor that comes first, as strace -y shows it, or the first path that is named.
 _FILE = re.compile(r'\d+<([^>]*)>|(?:AT_FDCWD<[^>]*>, )?"([^"]*)"')
@@ -92,7 +93,7 @@ class AtCall:
         process = job.start(under=self.words(job, trace))
         fell_back = False
         if self.most is not None:
-            fell_back = _watch(process, endpoint, self.most, lambda: _child(process.pid))
+            fell_back = _watch(process, endpoint, self.most, lambda: child_of(process))
         run = ended(process)
         killed = run.status == KILLED
         place = _place(trace, job) if killed and not fell_back else ""
@@ -117,11 +118,6 @@ def _watch(process, endpoint, more, whom):
             return True
         time.sleep(0.002)
     return False
-
-
-def _child(pid):
-    """The process that strace runs; it is killed, not strace, which would leave it alone."""
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def _place(trace, job):

@@ -18,7 +18,6 @@ KILLS_PER_JOB = 20
 ROWS = int(os.environ.get("CRASH_ROWS", "2000"))
 VARIANTS = [(".csv", False), (".parquet", True), (".csv", True), (".parquet", False)]
 RECORD = Path(os.environ.get("CRASH_RECORD", "build/crash/kills.jsonl")).absolute()
-needs_strace = pytest.mark.skipif(not strike.HAVE_STRACE, reason="kills at system calls need strace")
 
 
 def jobs():
@@ -33,7 +32,7 @@ def _new_record():
     RECORD.unlink(missing_ok=True)
 
 
-@needs_strace
+@strike.needs_strace
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("number", "kills"), jobs())
 def test_a_job_killed_at_any_moment_ends_as_if_it_never_was(endpoint, tmp_path, number, kills):
