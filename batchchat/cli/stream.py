@@ -1,4 +1,4 @@
-"""stdout for what was asked for, stderr for people. A reader that went away is no error: `| head`, a closed terminal."""
+"""stdout for what was asked for, stderr for people. A reader that went away (`| head`, a closed window) is no error."""
 
 from __future__ import annotations
 
