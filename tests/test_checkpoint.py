@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchchat.checkpoint import Mark, is_running, move_aside, open_journal, read_journal
-from batchchat.errors import BadRequest, CheckpointBusy, CheckpointDamaged
+from batchchat.errors import BadRequest, CheckpointBusy, CheckpointDamaged, StorageFull
 from batchchat.records import Attempts, Completion, Outcome, Usage
 
 NAMES = ("completion", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "error")
@@ -78,6 +79,29 @@ def test_counters_follow_what_is_stored(journal):
     counts = journal.counts_of(settings)
     assert (counts.answered, counts.failed, counts.prompt_tokens, counts.completion_tokens) == (2, 1, 20, 4)
     assert journal.counts((settings,), 2).failed == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process has no limit on the size of files there")
+def test_what_could_not_be_committed_is_not_counted(journal, path):
+    """After a commit that found the disk full the counters are those of what is stored, and so they are after it."""
+    import resource
+
+    settings = journal.settings_id({"model": "m"})
+    journal.commit(settings, [answered(1), failed(2)])
+    journal.note_mark(settings, 1, Mark(size=9, digest=b"d", complete=False))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name(f"{path.name}-wal").stat().st_size, limits[1]))
+    try:
+        with pytest.raises(StorageFull, match="free some space"):
+            journal.commit(settings, [answered(row) for row in range(3, 9)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert journal.counts_of(settings).answered == 1
+    journal.commit(settings, [answered(row) for row in range(3, 9)])
+    assert (journal.counts_of(settings).answered, journal.counts_of(settings).failed) == (7, 1)
+    assert journal.mark(settings, 1) is not None
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT answered, failed FROM counters").fetchall() == [(7, 1)]
 
 
 def test_a_failure_never_replaces_an_answer(journal):

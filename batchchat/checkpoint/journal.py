@@ -183,18 +183,19 @@ class Journal(Facts):
         if self._in_transaction:
             yield
             return
-        with self._db.transaction():
-            self._in_transaction = True
-            try:
+        self._in_transaction = True
+        before = len(self._marks)
+        try:
+            with self._db.transaction():
                 yield
-                marks, self._marks = self._marks, []
-                self._db.insert("batches", marks)
-            except BaseException:
-                self._changed = False
-                self._counters.clear()  # they may have been counted on; the stored ones are right
-                raise
-            finally:
-                self._in_transaction = False
+                self._db.insert("batches", self._marks)
+            self._marks.clear()
+        except BaseException:
+            self._counters.clear()  # they may have been counted on; the stored ones are right
+            del self._marks[before:]  # they speak of what was rolled back; the earlier ones are still to be written
+            raise
+        finally:
+            self._in_transaction = False
 
     def set_aside(self, settings: int, rows: Sequence[int]) -> None:
         """Move outcomes out of the way of their rows; they stay claimable by their keys."""
