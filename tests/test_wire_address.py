@@ -59,6 +59,15 @@ def test_what_is_no_base_url_is_a_usage_error(typed, said):
     assert str(caught.value).startswith("--base-url")
 
 
+@pytest.mark.parametrize(
+    "name", ["key", "api_key", "api-key", "apikey", "access_token", "token", "subscription-key", "API_KEY"]
+)
+def test_a_key_in_a_url_is_a_usage_error(name):
+    """It would be kept and printed."""
+    with pytest.raises(UsageError, match="a key in a URL"):
+        check_url(f"https://x.example/v1?a=b&{name}=abc")
+
+
 def test_a_usage_error_names_where_the_url_was_given():
     """A job file's key is named instead of the option."""
     with pytest.raises(UsageError, match=r"^endpoint\.base_url: "):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from batchchat.errors import BadRow
 from batchchat.records import ChatRequest, Dialect
 from batchchat.wire import encode, for_endpoint, make_request, request_key
+from batchchat.wire.body import RequestShape
 
 GOLDEN = Path(__file__).parent / "data" / "keys.json"
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -274,3 +275,40 @@ def test_the_fast_and_the_slow_way_agree():
     """A request that needs the slow encoder for one field writes the others alike."""
     slow = orjson.loads(encode(ask(**FIELDS, odd="\ud800")))
     assert slow == {**orjson.loads(encode(ask(**FIELDS))), "odd": "\ufffd"}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in golden() if "broken" not in case["name"]], ids=lambda case: case["name"]
+)
+def test_the_requests_of_a_job_are_the_same_as_any(case):
+    """What is encoded once for all rows has the same bytes and the same key: a golden key is a golden key."""
+    fields = dict(case["fields"])
+    messages, model = fields["messages"], fields["model"]
+    for given_too in ({}, {"messages": "other", "model": "other", "stream": True}):
+        shape = RequestShape(model=model, parameters={**fields, **given_too})
+        assert shape.request(messages) == make_request(fields)
+
+
+def test_a_job_without_parameters():
+    """Nothing follows the messages."""
+    assert RequestShape(model="m", parameters={}).request(MESSAGES) == make_request(ask())
+    assert RequestShape(model="m", parameters={"n": None}).request(MESSAGES) == make_request(ask())
+
+
+@given(
+    st.text(),
+    st.dictionaries(st.text(min_size=1).filter(lambda n: not n.startswith("stream")), json_values, max_size=3),
+)
+def test_any_jobs_requests_are_the_same_as_any(model, parameters):
+    """Whatever the parameters and the text."""
+    fields = {"model": model, **parameters, "messages": [{"role": "user", "content": model}]}
+    fields["model"] = model
+    assert RequestShape(model=model, parameters=parameters).request(fields["messages"]) == make_request(fields)
+
+
+def test_messages_that_json_cannot_say_are_the_rows_fault():
+    """The error is the row's, with the field's name; one in the parameters is found before the first row."""
+    with pytest.raises(BadRow, match="'messages' makes no request: a value of type bytes"):
+        RequestShape(model="m", parameters={}).request([{"content": b"x"}])
+    with pytest.raises(BadRow, match="'odd' makes no request"):
+        RequestShape(model="m", parameters={"odd": b"x"})

@@ -114,6 +114,12 @@ BILLING = [
     "enforced_spend_limit_reached",
     "billing_error",
     "billing_hard_limit_reached",
+    "billing_not_active",
+    "account_deactivated",
+    "insufficient_balance",
+    "insufficient_credits",
+    "insufficient_user_quota",
+    "payment_required",
 ]
 
 
@@ -189,6 +195,8 @@ def test_the_rate_kinds_are_paced(said):
         "Request too large for gpt-4 on tokens per min (TPM): Limit 30000, Requested 36278.",
         "The request is larger than the limit",
         "Limit: 30,000, Requested: 36,278",
+        "limit 30000, requested ~30001",
+        "This is too large for the model",
     ],
 )
 def test_a_request_above_the_limit_is_the_rows_error(message):
@@ -228,7 +236,8 @@ def test_an_overloaded_endpoint_is_paced():
     """503 with Retry-After, 503 by code, 529."""
     assert type(judge(503, retry_after="3")) is RateLimited
     assert type(judge(503, retry_after_ms="3")) is RateLimited
-    assert type(judge(503, error("m", code="server_is_overloaded"))) is RateLimited
+    for word in ("server_is_overloaded", "overloaded_error", "slow_down", "engine_overloaded"):
+        assert type(judge(503, error("m", code=word))) is RateLimited
     assert type(judge(529, error("m", kind="overloaded_error"))) is RateLimited
     assert type(judge(500, retry_after="3")) is ServerError
 
@@ -245,6 +254,15 @@ def test_a_gateway_that_gave_up_may_have_been_billed(status, billed):
         (404, {"code": "model_not_found", "message": "The model `x` does not exist or you do not have access to it."}),
         (404, {"message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}),
         (404, {"message": 'model "x" not found, try pulling it first', "type": "api_error"}),
+        (404, {"code": "invalid_model", "message": "m"}),
+        (404, {"code": "model_not_available", "message": "m"}),
+        (404, {"code": "unknown_model", "message": "m"}),
+        (404, {"message": "no such model"}),
+        (404, {"message": "unknown model x"}),
+        (404, {"message": "The deployment x doesn't exist"}),
+        (404, {"message": "This model is not available in your region"}),
+        (404, {"message": "The model `x` is one that you do not have access to"}),
+        (404, {"message": "No healthy deployments available for x"}),
         (404, {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}),
         (404, {"message": "No endpoints found for x/y.", "code": 404}),
         (403, {"code": "model_not_found", "message": "Project does not have access to model `x`"}),
@@ -295,6 +313,11 @@ def test_another_404_is_the_rows_error(message):
     ("status", "said"),
     [
         (400, {"code": "context_length_exceeded", "message": "m"}),
+        (400, {"code": "context_window_exceeded", "message": "m"}),
+        (400, {"message": "the request exceeds the available context size"}),
+        (400, {"message": "Input exceeds the maximum number of tokens"}),
+        (400, {"message": "too many input tokens"}),
+        (400, {"message": "it does not fit into the context window"}),
         (400, {"message": "This model's maximum context length is 8192 tokens, however you requested 9000"}),
         (400, {"type": "exceed_context_size_error", "message": "m", "n_ctx": 1}),
         (400, {"message": "prompt is too long: 210000 tokens > 200000 maximum", "type": "invalid_request_error"}),
@@ -313,6 +336,10 @@ def test_a_context_that_is_too_long(status, said):
     [
         {"code": "content_filter", "message": "The response was filtered"},
         {"code": "content_policy_violation", "message": "m"},
+        {"code": "content_filtered", "message": "m"},
+        {"code": "data_inspection_failed", "message": "m"},
+        {"code": "moderation_blocked", "message": "m"},
+        {"code": "400", "message": "m", "metadata": {"type": "content_filter"}},
         {"code": "400", "message": "m", "innererror": {"code": "ResponsibleAIPolicyViolation"}},
     ],
 )
@@ -422,6 +449,30 @@ def test_no_message_shows_a_key(said):
             shown = str(found) + repr(vars(found))
             assert "hunter2" not in shown
             assert "abcdefghijkl" not in shown
+
+
+@pytest.mark.parametrize("code", ["request_too_large", "tokens_per_request_exceeded"])
+def test_a_code_may_say_that_the_request_is_too_large(code):
+    """Whatever its message says."""
+    assert type(judge(429, error("m", code=code))) is RequestTooLarge
+
+
+def test_an_error_code_is_a_code():
+    """Some call it `error_code`."""
+    assert judge(400, {"error": {"message": "m", "error_code": "c"}}).code == "c"
+
+
+@pytest.mark.parametrize(("length", "shown"), [(500, 500), (501, 500)])
+def test_a_message_is_shortened_only_where_it_is_too_long(length, shown):
+    """500 characters are shown whole."""
+    message = judge(500, error("x" * length)).message
+    assert len(message) == shown
+    assert message.endswith("…") is (length > 500)
+
+
+def test_long_codes_are_cut():
+    """A code is a word, whatever comes."""
+    assert len(judge(400, error("m", code="c" * 1000)).code) == 200
 
 
 def test_odd_types_of_fields_are_taken_as_text():

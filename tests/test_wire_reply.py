@@ -14,6 +14,7 @@ from batchchat.errors import (
     BadRequest,
     ContentRefused,
     ContextTooLong,
+    Forbidden,
     JobStopped,
     KeyRefused,
     ModelMissing,
@@ -346,6 +347,29 @@ def test_an_error_object_in_a_200_is_judged_by_what_it_says(said, kind):
     if isinstance(error, RequestError):
         assert error.status == 200
         assert error.billed is (kind in {UnreadableReply, ServerError})
+
+
+def test_what_stops_the_job_from_a_200_says_so():
+    """The status is the one that came."""
+    assert str(fault({"error": {"code": 401, "message": "m"}})) == "the endpoint refuses the key (HTTP 200, 401): m"
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        *((word, KeyRefused) for word in ("authentication_error", "invalid_authentication", "unauthorized")),
+        *((word, Forbidden) for word in ("permission_error", "permission_denied", "forbidden")),
+        *((word, RateLimited) for word in ("rate_limit_exceeded", "RESOURCE_EXHAUSTED", "too_many_requests")),
+        *((word, RateLimited) for word in ("server_is_overloaded", "slow_down", "engine_overloaded")),
+        *((word, ServerError) for word in ("api_error", "internal_server_error", "internal_error", "unavailable")),
+        *((word, ServerError) for word in ("service_unavailable", "timeout", "timeout_error", "bad_gateway")),
+        *((word, BadRequest) for word in ("bad_request", "BadRequestError")),
+    ],
+)
+def test_a_word_stands_for_a_status(word, kind):
+    """Codes and types that are about, in an error object without a number."""
+    assert type(fault({"error": {"code": word, "message": "m"}})) is kind
+    assert type(fault({"error": {"type": word, "message": "m"}})) is kind
 
 
 def test_a_choice_may_be_an_error():

@@ -83,6 +83,23 @@ def test_a_stream_may_be_split_after_every_byte(end):
     assert (found.contents, found.usage.total_tokens) == (("é😀ß",), 5)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 4])
+def test_a_byte_order_mark_may_stand_first(cut):
+    """It is no part of the first line, wherever it is cut; it stands first only."""
+    whole = b"\xef\xbb\xbf" + sse(delta("a"), delta("b", finish="stop"))
+    assert read(whole[:cut], whole[cut:]).contents == ("ab",)
+    assert read(sse(delta("a")), b"\xef\xbb\xbf").contents == ("a",)
+    assert isinstance(fault(b"\xef\xbb"), UnreadableReply)
+
+
+def test_a_line_end_may_be_cut_in_two():
+    """CR and LF of one line end may come apart, and a lone CR ends a line as well."""
+    text = json.dumps(delta("a", finish="stop")).encode()
+    assert read(b"data: " + text + b"\r", b"\n\r", b"\n").contents == ("a",)
+    assert read(b"data: " + text + b"\r", b"\r").contents == ("a",)
+    assert read(b"data: " + text + b"\r", b"", b"\n", b"\n").contents == ("a",)
+
+
 def test_comments_and_unknown_fields_are_ignored():
     """Keep-alives are comments; `event`, `id` and `retry` say nothing here; a space after the colon is optional."""
     first, last = json.dumps(delta("a")), json.dumps(delta("b", finish="stop"))
