@@ -8,12 +8,15 @@ import json
 import os
 import stat
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-def emit(text: str) -> None:
-    """A line, or several, on stdout."""
-    _write(sys.stdout, text)
+def emit(text: str) -> bool:
+    """A line, or several, on stdout; False where nobody reads any more."""
+    return _write(sys.stdout, text)
 
 
 def emit_json(value: Any) -> None:
@@ -31,13 +34,26 @@ def at_terminal() -> bool:
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
+def shown_at_terminal() -> bool:
+    """Whether stdout is looked at, and not piped on."""
+    return _is_terminal(sys.stdout)
+
+
+def console() -> Console:
+    """What lays text out for stdout: as wide as the terminal, without a bound elsewhere. NO_COLOR is rich's matter."""
+    from rich.console import Console
+
+    wide = None if shown_at_terminal() else _UNBOUNDED
+    return Console(file=sys.stdout, width=wide, highlight=False, markup=False, emoji=False)
+
+
 def _is_terminal(file: TextIO | None) -> bool:
     return file is not None and not file.closed and file.isatty()
 
 
-def _write(file: TextIO | None, text: str) -> None:
+def _write(file: TextIO | None, text: str) -> bool:
     if file is None:  # pythonw, or a closed descriptor at the start
-        return
+        return False
     try:
         try:
             file.write(text + "\n")
@@ -50,6 +66,8 @@ def _write(file: TextIO | None, text: str) -> None:
         if file is not sys.stderr and not _is_gone(file, error):
             raise
         _silence(file)
+        return False
+    return True
 
 
 def _is_gone(file: TextIO, error: OSError) -> bool:
@@ -67,4 +85,5 @@ def _silence(file: TextIO) -> None:
         os.close(nowhere)
 
 
+_UNBOUNDED = 1_000_000
 _HUNG_UP = frozenset({errno.EIO, errno.ENXIO})
