@@ -15,7 +15,7 @@ from pyarrow import parquet
 from tablework import COLUMNS, TEXT, constant, lookup, through, write
 
 from batchchat.dataset import open_dataset
-from batchchat.errors import BatchchatError, StorageFull, UsageError
+from batchchat.errors import BatchchatError, InputFault, StorageFull, UsageError
 from batchchat.output import check_output, digest, publish
 
 
@@ -183,6 +183,25 @@ def test_a_folder_that_vanished(tmp_path, source):
         StorageFull, match=r"cannot write .*o.csv: No such file or directory. Mend that, and run it again"
     ):
         publish(source, str(tmp_path / "no" / "o.csv"), TEXT, constant("x"))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_an_input_that_changes_meanwhile_is_not_published(tmp_path, name):
+    """Rows and answers would not belong together."""
+    rows = {"t.csv": "a,b\n1,2\n", "t.jsonl": '{"a": 1}\n'}
+    path = tmp_path / name
+    if name == "t.parquet":
+        parquet.write_table(pa.table({"a": [1]}), path)
+    else:
+        write(path, rows[name])
+
+    def results(start, size):
+        path.write_bytes(path.read_bytes() + b"\n")
+        return {"completion": ["x"] * size}
+
+    with pytest.raises(InputFault, match="the file was changed while it was read"):
+        publish(open_dataset(path), str(tmp_path / f"o{path.suffix}"), TEXT, results)
+    assert names(tmp_path) == [name]
 
 
 def test_a_limit_cuts_the_output(tmp_path, source):

@@ -98,6 +98,17 @@ def test_a_scheme_that_nobody_knows():
         open_dataset("nosuch://bucket/t.csv")
 
 
+def test_storage_that_cannot_be_reached(memory, monkeypatch):
+    """Is a usage error with the path and the system's word, not a traceback."""
+
+    def fail(*_, **__):
+        raise OSError("could not connect")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", fail)
+    with pytest.raises(UsageError, match=r"memory://bucket/in: cannot be read: could not connect"):
+        open_dataset("memory://bucket/in")
+
+
 def test_file_urls_are_local_paths(tmp_path):
     """Reading and writing."""
     path = write(tmp_path / "t.csv", "a\n1\n")

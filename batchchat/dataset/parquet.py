@@ -72,7 +72,7 @@ class ParquetPart:
         import pyarrow as pa
 
         last = self.rows if stop is None else min(stop, self.rows)
-        self._require_unchanged()
+        self.require_unchanged()
         try:
             with self.open() as file:
                 before = 0
@@ -85,7 +85,7 @@ class ParquetPart:
 
     def raw(self, first: int, end: int) -> Iterator[bytes]:
         """The file's bytes from one place to another, a piece at a time. Raises InputFault."""
-        self._require_unchanged()
+        self.require_unchanged()
         try:
             with storage.open_input(self.path) as file:
                 file.seek(first)
@@ -95,7 +95,8 @@ class ParquetPart:
         except OSError as error:
             raise InputFault(f"{self.path}: cannot be read on: {error}") from error
 
-    def _require_unchanged(self) -> None:
+    def require_unchanged(self) -> None:
+        """Raises InputFault where the file is not what it was when it was opened."""
         try:
             changed = storage.stamp(self.path) != self._stamp
         except OSError as error:

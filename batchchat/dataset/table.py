@@ -152,9 +152,9 @@ def open_dataset(
         UsageError: the message says what is wrong with it.
     """
     name = os.fspath(source)
-    paths = _find(name)
     separator = None if delimiter is None else check_delimiter(delimiter, encoding)
     try:
+        paths = _find(name)
         parts = [_open(path, separator, encoding) for path in paths]
     except OSError as error:
         raise UsageError(f"{error.filename or name}: cannot be read: {error.strerror or error}.") from error

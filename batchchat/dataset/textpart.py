@@ -232,14 +232,22 @@ class TextPart(ABC):
         if stop is not None and stop < start:
             return
         with self._naming(error):
-            if storage.stamp(self.path) != self._stamp:
-                raise Unreadable("the file was changed while it was read; run again")
+            self._require_same()
             for rows in self._scan(self._mark_before(start)):
                 found = _cut(rows, start, stop)
                 if found.raws or found.tail:
                     yield found
                 if stop is not None and rows.start + len(rows.raws) > stop:
                     return
+
+    def _require_same(self) -> None:
+        if storage.stamp(self.path) != self._stamp:
+            raise Unreadable("the file was changed while it was read; run again")
+
+    def require_unchanged(self) -> None:
+        """Raises InputFault where the file is not what it was when it was opened."""
+        with self._naming(InputFault):
+            self._require_same()
 
     @contextlib.contextmanager
     def _naming(self, error: type[InputFault | UsageError]) -> Iterator[None]:

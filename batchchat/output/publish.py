@@ -114,54 +114,54 @@ def publish(
         StorageFull: the output cannot be written; nothing of it is left.
         InputFault: the input cannot be read, or was changed.
     """
-    found = Results(columns, results)
+    work = _Work(dataset, Results(columns, results), progress=progress, about_to=about_to)
     form = find_format(path)
-    report = _Progress(progress)
-    if form is not None:
-        return _publish_file(dataset, path, form, found, report, about_to)
-    if about_to is not None:
-        about_to("")
-    return _publish_folder(dataset, path, found, report)
+    return _publish_folder(work, path) if form is None else _publish_file(work, path, form)
 
 
-class _Progress:
-    """Counts rows as they are written."""
+class _Work:
+    """A publication on its way: what goes in, and who is told."""
 
-    def __init__(self, tell: Callable[[int], None] | None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        results: Results,
+        *,
+        progress: Callable[[int], None] | None,
+        about_to: Callable[[str], None] | None,
+    ) -> None:
+        self.table = table
+        self.results = results
         self.rows = 0
-        self._tell = tell
+        self._progress = progress
+        self.about_to = about_to
 
     def follow(self, written: Iterable[int]) -> None:
         """Has everything written, and tells of it."""
         for rows in written:
             self.rows += rows
-            if self._tell:
-                self._tell(self.rows)
+            if self._progress:
+                self._progress(self.rows)
 
 
-def _publish_file(
-    table: Table,
-    path: str,
-    form: Format,
-    results: Results,
-    report: _Progress,
-    about_to: Callable[[str], None] | None,
-) -> Published:
-    digest, stamp = _write_file(table, table.spans(), path, form, results, report, about_to)
-    return Published(path=path, rows=report.rows, digest=digest, size=stamp.size, mtime_ns=stamp.mtime_ns)
+def _publish_file(work: _Work, path: str, form: Format) -> Published:
+    digest, stamp = _write_file(work, work.table.spans(), path, form, work.about_to)
+    return Published(path=path, rows=work.rows, digest=digest, size=stamp.size, mtime_ns=stamp.mtime_ns)
 
 
-def _publish_folder(table: Table, path: str, results: Results, report: _Progress) -> Published:
+def _publish_folder(work: _Work, path: str) -> Published:
     """File after file; `_SUCCESS` goes first and comes last. It lists the files as `sha256sum` does."""
+    if work.about_to:
+        work.about_to("")
     marker = storage.inside(path, _SUCCESS)
     with storage.writing(path):
         storage.make_folder(path)
         before = _listed(marker)
     manifest, size = "", 0
-    for span in table.spans():
+    for span in work.table.spans():
         name = storage.file_name(span[0].path)
         target = storage.inside(path, name)
-        digest, stamp = _write_file(table, [span], target, require_format(name, name), results, report)
+        digest, stamp = _write_file(work, [span], target, require_format(name, name))
         manifest += f"{digest}  {name}\n"
         size += stamp.size
         before.discard(name)
@@ -172,7 +172,7 @@ def _publish_folder(table: Table, path: str, results: Results, report: _Progress
         with storage.writing(marker):
             publication.file.write(manifest.encode())
         digest, stamp = publication.commit()
-    return Published(path=path, rows=report.rows, digest=digest, size=size, mtime_ns=stamp.mtime_ns)
+    return Published(path=path, rows=work.rows, digest=digest, size=size, mtime_ns=stamp.mtime_ns)
 
 
 def _listed(marker: str) -> set[str]:
@@ -200,25 +200,31 @@ def digest(path: str) -> str:
 
 
 def _write_file(
-    table: Table,
-    spans: Iterable[Span],
-    path: str,
-    form: Format,
-    results: Results,
-    report: _Progress,
-    about_to: Callable[[str], None] | None = None,
+    work: _Work, spans: Iterable[Span], path: str, form: Format, about_to: Callable[[str], None] | None = None
 ) -> tuple[str, storage.Stamp]:
+    table, results = work.table, work.results
+    used: list[Any] = []
+    spans = _noting(spans, used)
     with storage.Publication(path) as publication:
         with storage.writing(path):
             if form.kind == "parquet":
-                report.follow(_write_parquet(table, spans, publication.file, results))
+                work.follow(_write_parquet(table, spans, publication.file, results))
             elif form.compressed:
                 # No name and no time in its header, so that the same rows give the same bytes.
                 with gzip.GzipFile("", "wb", _GZIP_LEVEL, publication.file, mtime=0) as sink:
-                    report.follow(_write_text(table, spans, form, sink, results))
+                    work.follow(_write_text(table, spans, form, sink, results))
             else:
-                report.follow(_write_text(table, spans, form, publication.file, results))
+                work.follow(_write_text(table, spans, form, publication.file, results))
+        for part in used:
+            part.require_unchanged()
         return publication.commit(about_to)
+
+
+def _noting(spans: Iterable[Span], used: list[Any]) -> Iterator[Span]:
+    """These files; each is noted when it is taken."""
+    for part, stop in spans:
+        used.append(part)
+        yield part, stop
 
 
 def _write_text(table: Table, spans: Iterable[Span], form: Format, sink: Sink, results: Results) -> Iterator[int]:

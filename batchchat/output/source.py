@@ -32,6 +32,9 @@ class Source(Protocol):
     def where(self, row: int) -> str:
         """The place of a row in a message."""
 
+    def require_unchanged(self) -> None:
+        """Raises InputFault where the file is not what it was when it was opened."""
+
 
 class TextSource(Source, Protocol):
     """A file of lines."""

@@ -150,7 +150,7 @@ def make_folder(path: str) -> None:
 def why_not_writable(path: str) -> str | None:
     """Why nothing can be made at this path, None where nothing is known to stand in the way."""
     if is_remote(path):
-        return None
+        return "there is no such bucket" if remote.lacks_bucket(path) else None
     parent = local(path).resolve().parent
     if not parent.is_dir():
         return f"the folder {parent} is not there; make it first"

@@ -6,6 +6,7 @@ What is missing (a package, a bucket, a credential) is a UsageError that names t
 from __future__ import annotations
 
 import fnmatch
+import functools
 import io
 import posixpath
 import re
@@ -15,7 +16,8 @@ from typing import Any, BinaryIO, cast
 from batchchat.errors import UsageError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_BY_PYARROW = {"s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs"}
+_BUCKETS = {"s3", "gs", "gcs"}
+_BY_PYARROW = _BUCKETS | {"abfs", "abfss", "hdfs", "viewfs"}
 _PIECE = 8 << 20  # one ranged GET, one part of an upload
 
 
@@ -27,21 +29,49 @@ def scheme(path: str) -> str | None:
 
 def connect(path: str) -> tuple[Any, str]:
     """The file system (a `pyarrow.fs.FileSystem`) that a URL names, and the path in it."""
-    from pyarrow import fs
-
     kind = scheme(path)
     try:
-        if kind in _BY_PYARROW:
-            found = fs.FileSystem.from_uri(path)
-            return found[0], found[1]
-        import fsspec
-
-        inner, rest = fsspec.core.url_to_fs(path)
-        return fs.PyFileSystem(fs.FSSpecHandler(inner)), rest
+        if kind in _BUCKETS:
+            inner = path.split("://", 1)[1]
+            return _bucket(f"{kind}://{inner.split('/', 1)[0]}"), inner
+        return _by_url(path, by_pyarrow=kind in _BY_PYARROW)
     except ImportError as error:
         raise UsageError(f"{path}: {kind}:// needs a package that is not installed: {error}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be opened: {error}") from error
+
+
+@functools.cache
+def _bucket(url: str) -> Any:
+    """The file system of a bucket. It is made once: that asks the service for its region."""
+    from pyarrow import fs
+
+    return fs.FileSystem.from_uri(url)[0]
+
+
+def _by_url(path: str, *, by_pyarrow: bool) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    if by_pyarrow:
+        found = fs.FileSystem.from_uri(path)
+        return found[0], found[1]
+    import fsspec
+
+    inner, rest = fsspec.core.url_to_fs(path)
+    return fs.PyFileSystem(fs.FSSpecHandler(inner)), rest
+
+
+def lacks_bucket(path: str) -> bool:
+    """Whether it is known that there is no such bucket; who may write there may not be allowed to ask."""
+    from pyarrow import fs
+
+    if scheme(path) not in _BUCKETS:
+        return False
+    system, inner = connect(path)
+    try:
+        return bool(system.get_file_info([inner.split("/", 1)[0]])[0].type == fs.FileType.NotFound)
+    except OSError:
+        return False
 
 
 def info(path: str) -> Any:
