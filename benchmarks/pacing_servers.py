@@ -163,8 +163,19 @@ class Server:
         lie: by how much headers overstate.
     """
 
-    def __init__(self, *, requests=None, tokens=None, retry_after="exact", headers=False, counts="used",
-                 count_refused=False, others=None, lie=1.0, refusal_latency=0.02):
+    def __init__(
+        self,
+        *,
+        requests=None,
+        tokens=None,
+        retry_after="exact",
+        headers=False,
+        counts="used",
+        count_refused=False,
+        others=None,
+        lie=1.0,
+        refusal_latency=0.02,
+    ):
         self.limits = [(kind, limit) for kind, limit in (("requests", requests), ("tokens", tokens)) if limit]
         self.retry_after, self.headers, self.counts = retry_after, headers, counts
         self.count_refused, self.others, self.lie, self.refusal_latency = count_refused, others, lie, refusal_latency

@@ -1,7 +1,7 @@
 """A job against a model of a server, in simulated time: the limiter's own classes, no sockets, no waiting.
 
     play(server, rows, seconds, ...)           batchchat's admission
-    play_workers(server, rows, seconds, ...)   a fixed number of workers: without pacing, or as the official client retries
+    play_workers(server, rows, seconds, ...)   so many workers: without pacing, or retrying as the official client does
 
 Both give a `Record`: what was let in and refused, when, and how many were in flight.
 """
@@ -91,8 +91,14 @@ def play(server, rows, seconds, *, seed=1, concurrency=None, way=0.01, jitter=0.
     """A job of batchchat's own: gives what happened within so many seconds."""
     rng = random.Random(seed)
     world = _World(server, rng, way=way, jitter=jitter)
-    admission = Admission(concurrency=concurrency, clock=lambda: world.now, max_retry_after=600.0, max_outage=600.0,
-                          rng=random.Random(seed), **told)
+    admission = Admission(
+        concurrency=concurrency,
+        clock=lambda: world.now,
+        max_retry_after=600.0,
+        max_outage=600.0,
+        rng=random.Random(seed),
+        **told,
+    )
     again, fresh = deque(), iter(rows)
     row = None
     while world.now < seconds:
@@ -104,14 +110,14 @@ def play(server, rows, seconds, *, seed=1, concurrency=None, way=0.01, jitter=0.
         if at > world.now:
             world.step(min(at, seconds))
             continue
-        _start(world, admission, admission.start(world.now, tokens, front=front), row, again)
+        _start(world, admission.start(world.now, tokens, front=front), row, again)
         world.record.sizes.append((world.now, admission.pool.size))
         row = None
     world.record.bound = admission.explain()
     return world.record
 
 
-def _start(world, admission, lease, row, again):
+def _start(world, lease, row, again):
     def then(reply, latency):
         limits = _limits(reply)
         if reply.admitted:
@@ -128,8 +134,12 @@ def _limits(reply):
         return None
     requests, tokens = reply.requests or (None,) * 3, reply.tokens or (None,) * 3
     return RateLimits(
-        requests_limit=requests[0], requests_remaining=requests[1], requests_reset=requests[2],
-        tokens_limit=tokens[0], tokens_remaining=tokens[1], tokens_reset=tokens[2],
+        requests_limit=requests[0],
+        requests_remaining=requests[1],
+        requests_reset=requests[2],
+        tokens_limit=tokens[0],
+        tokens_remaining=tokens[1],
+        tokens_reset=tokens[2],
     )
 
 

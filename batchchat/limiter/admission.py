@@ -36,6 +36,7 @@ FOREVER = float("inf")
 DEVIATIONS = 2.0
 """How many standard deviations of what is in flight are kept free of a told token limit."""
 REFUSALS_TO_STOP = 5
+LONG_WAIT_SAID_EVERY = 3600.0
 PACED_LATELY = 1.0
 """A request that was refused this many seconds after a rate had held somebody back was paced, not held by slots."""
 
@@ -92,6 +93,7 @@ class Admission:
         self._refused_since: float | None = None
         self._refused_episodes = 0
         self._said_too_large = False
+        self._said_long_wait = -FOREVER
 
     # The way in
 
@@ -139,6 +141,8 @@ class Admission:
             return until
         at, kind = self._rates_ready_at(now, tokens)
         if at > now:
+            if at - now > self._max_retry_after:
+                self._say_long_wait(now, at, kind)
             self._paced_at = now
             self._tally.waits_for(now, kind)
             return at
@@ -327,6 +331,15 @@ class Admission:
             self._observer.note(
                 f"a request of about {tokens} tokens is larger than the limit of {quota.limit:g} tokens a {span}: "
                 "it is sent alone, and the endpoint may refuse it"
+            )
+
+    def _say_long_wait(self, now: float, at: float, kind: Binding) -> None:
+        if now - self._said_long_wait >= LONG_WAIT_SAID_EVERY and at < FOREVER:
+            self._said_long_wait = now
+            wait = at - now
+            self._observer.note(
+                f"the limit of {kind} is used up for now: the next request can be sent in {waits.duration(wait)}, "
+                f"at {waits.moment(wait)}"
             )
 
     def _stop(self, reason: errors.JobStopped) -> None:

@@ -10,6 +10,9 @@ below that less, so that whoever else draws on it finds it filled. In a fixed wi
 left of it. In a sliding one our own starts and what remains are together what there is for us.
 
 Between two answers our own starts are reckoned with; headers are as old as their answer took.
+
+A limit a day (or an hour) is no pace: what remains of it is spent within minutes, since a job may be over before it is
+used up, and only then its refill is kept to.
 """
 
 from __future__ import annotations
@@ -33,6 +36,10 @@ LEAST = 0.02
 """Of a rate: what is left of it where nothing remains, so that new headers are seen at all."""
 JITTER = 0.4
 SAFE = 0.99
+LONG = 600.0
+"""A period of more seconds than that is none to pace by."""
+SPENT_WITHIN = 60.0
+STEERED_EVERY = 1.0
 
 
 class Headers:
@@ -44,6 +51,7 @@ class Headers:
         "_pace",
         "_period",
         "_sights",
+        "_steered_at",
         "_turned",
         "_verdict",
         "_window",
@@ -60,6 +68,7 @@ class Headers:
         self._last: Sight | None = None
         self._count = 0
         self._verdict: Verdict | None = None
+        self._steered_at = 0.0
         self._turned = False  # its window has started anew since the last headers
         self._period = 0.0
         self._pace: Pace | None = None
@@ -84,7 +93,14 @@ class Headers:
                     self._steer(now)
             elif last.remaining - (self.spent - last.spent) < amount <= self.limit:
                 return verdict.turn + JITTER / 4
-        return pace.ready_at(amount)
+        at = pace.ready_at(amount)
+        if at <= now + STEERED_EVERY:
+            return at
+        # What comes back meanwhile raises the rate: look again when half a request's worth has.
+        if now >= self._steered_at + STEERED_EVERY:
+            self._steer(now)
+            at = pace.ready_at(amount)
+        return min(at, now + max(STEERED_EVERY, 0.5 / verdict.rate if verdict is not None and verdict.rate else 0.0))
 
     @property
     def used(self) -> float | None:
@@ -147,6 +163,7 @@ class Headers:
         return sum(misses) / len(misses) <= max(2.0, 0.05 * known.size)
 
     def _steer(self, now: float) -> None:
+        self._steered_at = now
         per_second = self._rate(now)
         if per_second is None:
             self._pace = None
@@ -165,23 +182,27 @@ class Headers:
             if last.reset <= 0:
                 return None
             return max(last.limit - last.remaining, last.remaining, 1.0) / last.reset
-        left = last.remaining - (self.spent - last.spent)
+        left = max(last.remaining - (self.spent - last.spent), 0.0)
         if verdict.kind == "bucket":
-            level = min(left + verdict.rate * (now - last.at), verdict.size) / verdict.size
-            return verdict.rate * _eagerness(level)
+            left = min(left + verdict.rate * (now - last.at), verdict.size)
+            long = verdict.size > verdict.rate * LONG
+            return verdict.rate * _eagerness(left / verdict.size) + (int(left) / SPENT_WITHIN if long else 0.0)
         if verdict.kind == "fixed":
             return self._rate_of_fixed(now, left, verdict)
         assert self._window is not None
-        ours = max(left, 0.0) + self._window.total if last.used is None else last.remaining + last.used
+        ours = left + self._window.total if last.used is None else last.remaining + last.used
         self._window.limit = max(ours, 1.0)
-        return max(ours * SAFE, LEAST * self.limit) / self._period
+        even = max(ours * SAFE, LEAST * self.limit) / self._period
+        return max(even, left / SPENT_WITHIN) if self._period > LONG else even
 
     def _rate_of_fixed(self, now: float, left: float, verdict: Verdict) -> float:
         even = self.limit / self._period
         until = verdict.turn - now
         if until <= 0:
             return even  # it has turned since: a new answer will tell what others take
-        return min(max(left, LEAST * even * until) / max(until + JITTER, JITTER), 2 * even)
+        if self._period > LONG:
+            return max(left / min(until, SPENT_WITHIN), LEAST * even)
+        return min(max(left, LEAST * even * until) / (until + JITTER), 2 * even)
 
 
 def _eagerness(level: float) -> float:
