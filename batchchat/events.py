@@ -6,9 +6,11 @@ Calls come from the event loop's thread, must not block and must not raise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchchat.errors import RequestError
     from batchchat.records import Outcome
 
@@ -33,6 +35,13 @@ class Observer:
 
     def paused(self, reason: str) -> None:
         """The endpoint is down: nothing is sent but a probe now and then. An empty reason: it is back."""
+
+    def answered(self, answer: Mapping[str, Any]) -> None:
+        """A row with its prompt and answer: of a trial every one that was sent, of a new job the first few.
+
+        Its keys: row, prompt, completion, before (what an earlier setting answered), the other result columns,
+        cost_usd.
+        """
 
     def committed(self, count: int) -> None:
         """`count` more outcomes are durable."""

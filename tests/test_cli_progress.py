@@ -10,8 +10,9 @@ from decimal import Decimal
 import pytest
 
 from batchchat.api import Summary
-from batchchat.cli import amount, ending
-from batchchat.cli.progress import Pace, Tally, display, lines, sentence
+from batchchat.cli import amount, answer, ending
+from batchchat.cli.progress import display, lines
+from batchchat.cli.tally import Pace, Tally, sentence
 from batchchat.errors import BadRequest, CheckpointBusy, RateLimited, ServerError
 from batchchat.job import resolve
 from batchchat.records import Attempts, Completion, Outcome, Usage
@@ -240,7 +241,10 @@ def test_a_trial_is_told_as_one():
     ]
     told = list(ending.sentences(summary(answers=found, status=3), job=trial, quiet=False))
     assert told[0] == "a trial of 2 rows: 1 failed; no output was written"
-    assert ending.answers(found) == "row 3\n  completion: yes\n      sir\nrow 7\n  error: bad_request: no"
+    assert [answer.lines(one) for one in found] == [
+        "row 3\n  completion: yes\n      sir",
+        "row 7\n  error: bad_request: no",
+    ]
 
 
 def test_a_run_that_never_began_has_a_summary(job):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchchat.api import execute, export_job, job_status, resume_job, show_request
+from batchchat.api import execute, export_job, job_status, resume_job, show_requests
 from batchchat.errors import UsageError
 from batchchat.events import Observer
 from batchchat.job import resolve
@@ -467,7 +467,7 @@ def test_show_is_what_run_sends(place, simulator):
     source = table(place / "t.csv", "one", "two")
     options = {"base_url": sim.base_url, "model": "sim", "prompt": "Say {{ prompt }}", "temperature": 0, "stop": ["x"]}
     job = resolve(options, input=source, environ={})
-    shown = show_request(job, 2)
+    (shown,) = show_requests(job, 2)
     execute(job, observer=Observer())
     bodies = [request["body"] for request in sim.requests()]
     assert shown.body in [json.loads(body) if isinstance(body, str) else body for body in bodies]

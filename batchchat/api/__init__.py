@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from batchchat.api.answers import RowAnswer, job_rows
 from batchchat.api.find import find_checkpoint, resume_job
-from batchchat.api.inspect import ShownRequest, Status, export_job, job_status, show_request
+from batchchat.api.inspect import ShownRequest, Status, export_job, job_status, show_requests
 from batchchat.api.plan import Plan, plan_job
 from batchchat.api.run import execute, run_job
 from batchchat.api.summary import Summary
@@ -37,5 +37,5 @@ __all__ = [
     "plan_job",
     "resume_job",
     "run_job",
-    "show_request",
+    "show_requests",
 ]

@@ -32,6 +32,7 @@ class Feed:
         seen: the last row that was looked at.
         reused: rows that the checkpoint answered, so far.
         ended: whether the table was read to its end.
+        tried: the tasks of a trial, sent or answered before.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Feed:
         self.seen = session.start - 1
         self.reused = session.start - 1
         self.ended = False
+        self.tried: list[Task] = []
 
     def next(self) -> list[Task] | None:
         """The next tasks that are pending; None at the end of the table.
@@ -95,6 +97,7 @@ class Feed:
         """The asked rows of a batch; their stored outcomes are checked here, since nothing was reconciled."""
         wanted = [row for row in rows if batch.start <= row < batch.start + batch.size]
         tasks = list(self._builder.tasks(batch, wanted))
+        self.tried += tasks
         with self._lock:
             stored = self._journal.stored(self._chain[0], batch.start, batch.size) if not self._blank else {}
             known = {task.row: stored[task.row] for task in tasks if task.row in stored}

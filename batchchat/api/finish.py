@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from batchchat.api.feed import Feed
+    from batchchat.api.preview import Preview
     from batchchat.api.session import Session
     from batchchat.api.table import Table
     from batchchat.checkpoint import Journal
@@ -112,12 +114,7 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
     if rows is None:
         rows = feed.seen
     counts = journal.counts(chain, rows)
-    answers = _answers(session, feed.rows) if feed.rows is not None else []
-    if job.rows.trial:
-        failed_here = any(answer["error"] is not None for answer in answers)
-        status = 3 if failed_here else 0
-    else:
-        status = 3 if counts.failed else 0
+    status = 3 if counts.failed else 0
     return Summary(
         rows=rows,
         succeeded=counts.answered,
@@ -130,8 +127,32 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         stop_reason=None if reason is None else reason.stop_reason,
         status=status if reason is None else status_of(reason),
         message=None if reason is None else _how_to_go_on(job, journal, reason),
-        answers=answers,
         errors=_frequent_errors(journal, chain, rows) if counts.failed and reason is None else [],
+    )
+
+
+def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed, reason: JobStopped | None) -> Summary:
+    """What a trial has come to: of its rows alone."""
+    preview.fed(feed.tried)
+    answers = preview.all()
+    pending = preview.pending
+    failed = sum(answer["error"] is not None for answer in answers)
+    costs = [Decimal(str(answer["cost_usd"])) for answer in answers if answer["cost_usd"] is not None]
+    status = 3 if failed else 0
+    return Summary(
+        rows=len(answers),
+        succeeded=len(answers) - failed - pending,
+        failed=failed,
+        pending=pending,
+        prompt_tokens=sum(answer["prompt_tokens"] or 0 for answer in answers),
+        completion_tokens=sum(answer["completion_tokens"] or 0 for answer in answers),
+        cost_usd=sum(costs, Decimal(0)) if costs else None,
+        checkpoint=str(session.journal.path),
+        reused=feed.reused,
+        stop_reason=None if reason is None else reason.stop_reason,
+        status=status if reason is None else status_of(reason),
+        message=None if reason is None else _how_to_go_on(job, session.journal, reason),
+        answers=answers,
     )
 
 
@@ -150,14 +171,6 @@ def _how_to_go_on(job: Job, journal: Journal, reason: JobStopped) -> str:
         f"  batchchat resume {target}    goes on\n"
         f"  batchchat export {target}    writes the table as it stands"
     )
-
-
-def _answers(session: Session, rows: Sequence[int]) -> list[dict[str, Any]]:
-    found = []
-    for row in rows:
-        columns = session.journal.results(session.chain, row, 1, RESULTS)
-        found.append({"row": row, **{name: values[0] for name, values in columns.items()}})
-    return found
 
 
 def _frequent_errors(journal: Journal, chain: Sequence[int], rows: int) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from batchchat.api.compare import stale_rows
 from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
 from batchchat.api.published import check_unedited
+from batchchat.api.rows import batches_of, trial_rows
 from batchchat.api.table import Table, make_builder, result_columns
 from batchchat.checkpoint import is_running, read_journal
 from batchchat.dataset import open_dataset
@@ -18,7 +19,7 @@ from batchchat.errors import UsageError
 from batchchat.records import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from batchchat.job import Job
     from batchchat.output import Published
@@ -26,11 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRequest:
-    """What a row would send. A key stands as the name of its variable."""
+    """What a row would send. A key stands as the name of its variable.
 
+    Attributes:
+        row: its number; where: the same with the file and its line.
+        body: None where the row makes no request; error: why.
+    """
+
+    row: int
+    where: str
     url: str
     headers: Mapping[str, str]
-    body: dict[str, Any]
+    body: dict[str, Any] | None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +68,11 @@ class Status:
         return asdict(self)
 
 
-def show_request(job: Job, row: int) -> ShownRequest:
-    """The request that a row would send.
+def show_requests(job: Job, row: int | None = None) -> Iterator[ShownRequest]:
+    """The requests that a row, or the rows of a trial (`--sample`, `--rows`), would send.
 
     Raises:
         UsageError: there is no such row, or no model was named.
-        BadRow: the row makes no request.
     """
     if job.model is None:
         raise UsageError(
@@ -72,17 +80,28 @@ def show_request(job: Job, row: int) -> ShownRequest:
         )
     dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding)
     builder = make_builder(job, dataset, job.model)
-    if row < 1:
+    rows = trial_rows(job, dataset) if row is None else [row]
+    if rows and rows[0] < 1:
         raise UsageError("--row: rows are counted from 1")
-    for batch in dataset.batches(builder.columns, start=row):
-        task = next(iter(builder.tasks(batch, [row])))
-        if task.request is None:
-            assert task.error is not None
-            raise UsageError(f"{dataset.where(row)}: {task.error}")
-        endpoint = Endpoint(base_url=job.endpoint.base_url)
-        body = json.loads(wire.for_endpoint(task.request, stream=job.stream, dialect=endpoint.dialect))
-        return ShownRequest(url=wire.address(endpoint), headers=_shown_headers(job), body=body)
-    raise UsageError(f"--row: there is no row {row} in {dataset.name}")
+    endpoint = Endpoint(base_url=job.endpoint.base_url)
+    url, headers = wire.address(endpoint), _shown_headers(job)
+    seen = 0
+    for batch, held in batches_of(dataset, builder.columns, rows):
+        for task in builder.tasks(batch, held):
+            seen = task.row
+            body = None
+            if task.request is not None:
+                body = json.loads(wire.for_endpoint(task.request, stream=job.stream, dialect=endpoint.dialect))
+            yield ShownRequest(
+                row=task.row,
+                where=dataset.where(task.row),
+                url=url,
+                headers=headers,
+                body=body,
+                error=None if task.error is None else str(task.error),
+            )
+    if row is not None and seen < row:
+        raise UsageError(f"--row: there is no row {row} in {dataset.name}")
 
 
 def job_status(target: str) -> Status:

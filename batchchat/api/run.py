@@ -11,12 +11,13 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchchat import defaults
 from batchchat.api.feed import Feed
-from batchchat.api.finish import publish_job, summarize
+from batchchat.api.finish import publish_job, summarize, summarize_trial
 from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse, total_cost
+from batchchat.api.preview import Preview
 from batchchat.api.published import check_unclaimed
 from batchchat.api.rows import trial_rows
 from batchchat.api.session import Session, open_session, remember
@@ -111,6 +112,7 @@ class _Run:
     committer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "batchchat-committer"))
     purse: Purse | None = None
     feed: Feed = field(init=False)
+    preview: Preview = field(init=False)
 
     async def go(self, transport: Transport, model: str, begun: float) -> Summary:
         """Send what is pending, publish what is whole."""
@@ -163,6 +165,7 @@ class _Run:
     def _make_feed(self) -> Feed:
         session, job = self.session, self.job
         rows = trial_rows(job, self.table.dataset) if job.rows.trial else None
+        self.preview = Preview(session, self.table.dataset, self.price, rows)
         return Feed(dataset=self.table.dataset, session=session, retry=job.policy.retry, rows=rows)
 
     def _tell_plan(self) -> None:
@@ -198,23 +201,29 @@ class _Run:
 
         async def commit(outcomes: Sequence[Outcome]) -> None:
             ledgers = {} if self.purse is None else self.purse.ledgers()
-            await loop.run_in_executor(self.committer, self._commit, list(outcomes), ledgers)
+            shown = await loop.run_in_executor(self.committer, self._commit, list(outcomes), ledgers)
             if self.purse is not None:
                 self.purse.committed(ledgers)
+            for answer in shown:
+                self.observer.answered(answer)
 
         async def source() -> Sequence[Task] | None:
-            return await loop.run_in_executor(self.reader, self.feed.next)
+            tasks = await loop.run_in_executor(self.reader, self.feed.next)
+            self.preview.fed(tasks or ())
+            return tasks
 
         answered = session.journal.counts_of(session.chain[0]).answered > 0
         engine = Engine(source=source, client=client, commit=commit, observer=self.observer, answered=answered)
         client.on_change = engine.top_up
         return engine
 
-    def _commit(self, outcomes: Sequence[Outcome], ledgers: Ledgers) -> None:
+    def _commit(self, outcomes: Sequence[Outcome], ledgers: Ledgers) -> list[dict[str, Any]]:
+        """Make outcomes and ledgers durable; what is to be shown of them."""
         session = self.session
         facts = {name: ledger_facts(ledger) for name, ledger in ledgers.items()}
         with session.lock:
             session.journal.commit(session.chain[0], outcomes, **facts)
+            return self.preview.committed(outcomes)
 
     async def _open_purse(self) -> Purse | None:
         loop, journal = asyncio.get_running_loop(), self.session.journal
@@ -254,6 +263,8 @@ class _Run:
         return publish_job(self.job, self.table, self.session, observer=self.observer, check=self.signals.check)
 
     def _summary(self, reason: JobStopped | None) -> Summary:
+        if self.job.rows.trial:
+            return summarize_trial(self.job, self.session, self.preview, feed=self.feed, reason=reason)
         summary = summarize(self.job, self.table, self.session, feed=self.feed, reason=reason)
         cost = total_cost(self.session.journal, self.session.chain, summary.rows, self.price)
         return replace(summary, cost_usd=cost)

@@ -9,8 +9,11 @@ before a command runs, so that `--help` is quick.
     page.py       the text of `--help`
     failure.py    an exception in words, and its exit status
     stream.py     stdout and stderr
-    progress.py   what is shown while a job runs
+    tally.py      what is counted while a job runs
+    progress.py   how it is shown
+    answer.py     one answer beside its prompt
     ending.py     what is said when it ended
+    typed.py      what was typed, with a word changed: the next command
     grid.py       rows beside their answers
     approval.py   the question before a key goes to a host that only a job file names
     run.py, resume.py, show.py, status.py, rows.py, export.py, serve.py   one file a command

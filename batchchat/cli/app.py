@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batchchat.cli import export, failure, resume, rows, run, serve, show, status, stream
+from batchchat.cli import export, failure, resume, rows, run, serve, show, status, stream, typed
 from batchchat.cli.option import PAGES
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ for part in (run, resume, status, rows, export, show, serve):
 def entry(words: Sequence[str] | None = None) -> int:
     """Run the command line; its exit status."""
     words = sys.argv[1:] if words is None else list(words)
+    typed.remember(words)
     if (text := _at_once(words)) is not None:
         stream.emit(text)
         return 0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from batchchat.cli import amount
+from batchchat.cli import amount, typed
+from batchchat.cli.option import PAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from batchchat.api import Plan, Summary
     from batchchat.errors import JobStopped
@@ -34,10 +34,31 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
     yield ", ".join(_spent(summary))
     for error, count in summary.errors:
         yield f"  {amount.counted(count, 'row', 'rows')}: {error}"
-    if summary.failed and not summary.message and not job.rows.trial:
-        yield f"Send the failed rows again: batchchat resume {shlex.quote(job.output_path)} --retry-failed"
     if summary.message:
         yield summary.message
+    elif job.rows.trial:
+        yield from () if quiet else _after_a_trial()
+    else:
+        yield from _after_a_run(summary, job, quiet=quiet)
+
+
+def _after_a_trial() -> Iterator[str]:
+    """What may be next: what is changed is tried on the same rows; the whole."""
+    trial = ("--sample", "--seed-rows", "--rows", "--json", "--yes")
+    yield "Change the prompt and try it on the same rows: they stand beside these answers then."
+    if "estimate" in PAGES:
+        yield f"What all of it would cost: {typed.again(command='estimate', without=trial)}"
+    yield f"Send all of it: {typed.again(without=trial)}"
+
+
+def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
+    name = shlex.quote(job.output_path)
+    if summary.failed:
+        if not quiet:
+            yield f"Look at the failed rows: batchchat rows {name} --failed"
+        yield f"Send the failed rows again: batchchat resume {name} --retry-failed"
+    elif not quiet:
+        yield f"Look at the answers: batchchat rows {name}"
 
 
 def _of_the_rows(summary: Summary) -> str:
@@ -64,21 +85,6 @@ def _spent(summary: Summary) -> Iterator[str]:
     if summary.reused:
         yield f"{amount.counted(summary.reused, 'row', 'rows')} answered before"
     yield amount.duration(summary.elapsed_s)
-
-
-def answers(found: Sequence[Mapping[str, Any]]) -> str:
-    """The answers of a trial, as text."""
-    return "\n".join(line for answer in found for line in _answer(answer))
-
-
-def _answer(answer: Mapping[str, Any]) -> Iterator[str]:
-    yield f"row {answer.get('row')}"
-    for key in ("prompt", "completion", "before", "error"):
-        value = answer.get(key)
-        if value is not None:
-            texts = value if isinstance(value, list) else [str(value)]
-            for text in texts:
-                yield textwrap.indent(f"{key}: {text}", "  ").replace("\n", "\n    ")
 
 
 def plan(found: Plan, *, as_json: bool) -> str:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from batchchat.cli import ending, stream
-from batchchat.cli.progress import Tally, display
+from batchchat.cli import answer, ending, stream
+from batchchat.cli.progress import display
+from batchchat.cli.tally import Tally
 from batchchat.errors import JobStopped
 
 if TYPE_CHECKING:
-    from batchchat.api import Plan
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from batchchat.api import Plan, Summary
+    from batchchat.cli.progress import Show
     from batchchat.job import Job
 
 
@@ -20,7 +26,7 @@ def launch(job: Job, *, as_json: bool, quiet: bool) -> int:
 
     tally = Tally()
     try:
-        with display(tally, file=sys.stderr, quiet=quiet):
+        with display(tally, file=sys.stderr, quiet=quiet, show=_show(job, as_json=as_json)):
             summary = execute(job, observer=tally)
     except JobStopped as stopped:
         if as_json:
@@ -29,10 +35,42 @@ def launch(job: Job, *, as_json: bool, quiet: bool) -> int:
     if as_json:
         stream.emit_json(summary.answers if job.rows.trial else summary.as_dict())
     elif job.rows.trial:
-        stream.emit(ending.answers(summary.answers))
+        _show_rest(summary, tally)
     for line in ending.sentences(summary, job=job, quiet=quiet):
         stream.tell(line)
     return summary.status
+
+
+def _show(job: Job, *, as_json: bool) -> Show | None:
+    """How an answer is shown: of a trial on stdout, since it was asked for; the first ones of a new job on stderr."""
+    if not job.rows.trial:
+        return _for_a_person
+    return None if as_json else _as_asked_for
+
+
+def _for_a_person(found: Mapping[str, Any], console: Console | None) -> None:
+    if console is None:
+        stream.tell(answer.lines(found))
+    else:
+        answer.draw(found, console)
+
+
+def _as_asked_for(found: Mapping[str, Any], console: Console | None) -> None:
+    if console is not None and stream.shown_at_terminal():
+        answer.draw(found, console)  # by way of the progress that is drawn below it
+    else:
+        stream.emit(answer.lines(found))
+
+
+def _show_rest(summary: Summary, tally: Tally) -> None:
+    """The answers of a trial that were not shown while it ran: those that the checkpoint had."""
+    for found in summary.answers:
+        if found["row"] in tally.shown:
+            continue
+        if stream.shown_at_terminal():
+            answer.draw(found, stream.console())
+        else:
+            stream.emit(answer.lines(found))
 
 
 def plan(job: Job) -> Plan:

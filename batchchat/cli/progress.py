@@ -1,8 +1,7 @@
-"""What is shown while a job runs: two lines at a terminal, a plain line now and then elsewhere; stderr only.
+"""What is shown while a job runs: two lines at a terminal, a plain line now and then elsewhere.
 
-The tally only counts: it is told of every row, and must cost next to nothing. A thread of its own draws what it finds
-there, at most four times a second, so a busy event loop is not asked for anything. The numbers it reads may be a row
-apart from each other; that is accepted, nobody sees it.
+A thread of its own draws what it finds in the tally, at most four times a second, so a busy event loop is not asked for
+anything. Progress goes to stderr; where answers go is said by the `show` that is given.
 """
 
 from __future__ import annotations
@@ -10,155 +9,62 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from batchchat.cli import amount
-from batchchat.events import Observer
+from batchchat.cli.tally import Pace, Tally, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import TextIO
 
     from rich.console import Console, RenderableType
 
-    from batchchat.errors import RequestError
-    from batchchat.records import Outcome
+    # Shows one answer; at a terminal with the console on which the progress is drawn.
+    Show = Callable[[Mapping[str, Any], Console | None], None]
+    # Leaves the terminal alone for as long as the context lasts.
+    Pause = Callable[[], contextlib.AbstractContextManager[None]]
 
 FIRST_LINE, NEXT_LINES = 10.0, 60.0
-_WINDOW = 20.0
-
-
-class Tally(Observer):
-    """Counts what happens."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self.total: int | None = None
-        self.reused = self.settled_rows = self.failed = self.retries = self.in_flight = 0
-        self.prompt_tokens = self.completion_tokens = 0
-        self.notes: deque[str] = deque()
-        self._why_waiting = ""
-        self._waiting_until = 0.0
-        self._why_paused = ""
-        self._publishing: tuple[int, int | None] | None = None
-
-    def planned(self, *, rows: int | None, reused: int, pending: int | None) -> None:
-        """What there is to do."""
-        self.reused = reused
-        self.total = rows if pending is None else reused + pending
-
-    def started(self) -> None:
-        """One more in flight."""
-        self.in_flight += 1
-
-    def settled(self, outcome: Outcome) -> None:
-        """One row is done; one that was never sent was never in flight."""
-        self.settled_rows += 1
-        if outcome.attempts.sent and self.in_flight:
-            self.in_flight -= 1
-        if outcome.completion is not None:
-            usage = outcome.completion.usage
-            self.prompt_tokens += usage.prompt_tokens or 0
-            self.completion_tokens += usage.completion_tokens or 0
-        if outcome.error is not None:
-            self.failed += 1
-
-    def retrying(self, error: RequestError, *, attempt: int, delay: float) -> None:
-        """One more retry."""
-        del error, attempt, delay
-        self.retries += 1
-
-    def throttled(self, error: RequestError, *, delay: float) -> None:
-        """All wait."""
-        self._why_waiting = str(error)
-        self._waiting_until = self._clock() + delay
-
-    def paused(self, reason: str) -> None:
-        """The endpoint is away, or back."""
-        self._why_paused = reason
-
-    def publishing(self, done: int, total: int | None) -> None:
-        """The output is being written."""
-        self._publishing = (done, total)
-
-    def note(self, message: str) -> None:
-        """Kept until it is drawn."""
-        self.notes.append(message)
-
-    @property
-    def done(self) -> int:
-        """Rows that have their outcome, of this run and of earlier ones."""
-        return self.reused + self.settled_rows
-
-    def state(self) -> str:
-        """What else than the rows is to be said now; mostly nothing."""
-        if self._publishing is not None:
-            done, total = self._publishing
-            return f"writing the output: {amount.of(done, total)} rows"
-        if self._why_paused:
-            return f"paused: {self._why_paused}"
-        left = self._waiting_until - self._clock()
-        return f"waiting {amount.duration(left)}: {self._why_waiting}" if left > 0 else ""
-
-
-class Pace:
-    """Rows per second over the last twenty seconds."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def rate(self, now: float, settled: int) -> float:
-        """The rate, with this moment as the newest."""
-        seen = self._seen
-        if not seen or now - seen[-1][0] >= _WINDOW / 40:
-            seen.append((now, settled))
-        while len(seen) > 2 and now - seen[1][0] >= _WINDOW:
-            seen.popleft()
-        then, before = seen[0]
-        return (settled - before) / (now - then) if now > then else 0.0
-
-
-def sentence(tally: Tally, rate: float) -> tuple[str, str]:
-    """How far the job is, and what is going on."""
-    parts = [f"{amount.of(tally.done, tally.total)} rows"]
-    if rate:
-        parts.append(f"{rate:,.1f} rows/s" if rate < 10 else f"{rate:,.0f} rows/s")
-    if rate and tally.total is not None and tally.total > tally.done:
-        parts.append(f"{amount.duration((tally.total - tally.done) / rate)} left")
-    about = [f"{tally.in_flight:,} in flight"] if tally.in_flight else []
-    about += [amount.counted(tally.retries, "retry", "retries")] if tally.retries else []
-    about += [f"{tally.failed:,} failed"] if tally.failed else []
-    tokens = tally.prompt_tokens + tally.completion_tokens
-    about += [f"{tokens:,} tokens"] if tokens else []
-    about += [tally.state()] if tally.state() else []
-    return ", ".join(parts), ", ".join(about)
+_PER_SECOND = 4
 
 
 @contextlib.contextmanager
-def display(tally: Tally, *, file: TextIO | None, quiet: bool) -> Iterator[None]:
-    """Show the tally as long as the context lasts."""
+def display(tally: Tally, *, file: TextIO | None, quiet: bool, show: Show | None = None) -> Iterator[Pause]:
+    """Show the tally as long as the context lasts, and answers as they come; gives the way to pause it."""
     if quiet or file is None:
-        yield
+        yield contextlib.nullcontext
     elif file.isatty():
-        with _at_terminal(tally, file):
-            yield
+        with _at_terminal(tally, file, show) as pause:
+            yield pause
     else:
-        with lines(tally, file):
-            yield
+        with lines(tally, file, show=show):
+            yield contextlib.nullcontext
 
 
 @contextlib.contextmanager
-def lines(tally: Tally, file: TextIO, *, first: float = FIRST_LINE, following: float = NEXT_LINES) -> Iterator[None]:
-    """A plain line after ten seconds, and every minute from then on; notes as they come."""
+def lines(
+    tally: Tally,
+    file: TextIO,
+    *,
+    first: float = FIRST_LINE,
+    following: float = NEXT_LINES,
+    show: Show | None = None,
+) -> Iterator[None]:
+    """A plain line after ten seconds, and every minute from then on; notes and answers as they come."""
     over = threading.Event()
+
+    def print_news() -> None:
+        while tally.notes:
+            print(f"batchchat: {tally.notes.popleft()}", file=file, flush=True)
+        _show_answers(tally, show, None)
 
     def draw() -> None:
         pace = Pace()
         due = time.monotonic() + first
-        while not over.wait(min(first, 1.0)):
+        while not over.wait(min(first, 1 / _PER_SECOND)):
             now = time.monotonic()
             rate = pace.rate(now, tally.settled_rows)
-            _print_notes(tally, file)
+            print_news()
             if now >= due:
                 due = now + following
                 print("batchchat:", ", ".join(filter(None, sentence(tally, rate))), file=file, flush=True)
@@ -170,30 +76,45 @@ def lines(tally: Tally, file: TextIO, *, first: float = FIRST_LINE, following: f
     finally:
         over.set()
         thread.join()
-        _quietly(lambda: _print_notes(tally, file))
+        _quietly(print_news)
 
 
 @contextlib.contextmanager
-def _at_terminal(tally: Tally, file: TextIO) -> Iterator[None]:
+def _at_terminal(tally: Tally, file: TextIO, show: Show | None) -> Iterator[Pause]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=cast("TextIO", _Closable(file)))
+    console = Console(file=cast("TextIO", _Closable(file)), highlight=False, markup=False, emoji=False)
     if console.is_dumb_terminal:
-        with lines(tally, file):
-            yield
+        with lines(tally, file, show=show):
+            yield contextlib.nullcontext
         return
     pace = Pace()
 
-    def draw() -> RenderableType:
+    def print_news() -> None:
         while tally.notes:
-            console.print(tally.notes.popleft(), markup=False, highlight=False)
+            console.print(tally.notes.popleft())
+        _show_answers(tally, show, console)
+
+    def draw() -> RenderableType:
+        print_news()
         return _lines_of_terminal(tally, pace.rate(time.monotonic(), tally.settled_rows), console)
 
-    with Live(get_renderable=draw, console=console, refresh_per_second=4, transient=True, redirect_stdout=False):
-        yield
-    while tally.notes:
-        console.print(tally.notes.popleft(), markup=False, highlight=False)
+    live = Live(
+        get_renderable=draw, console=console, refresh_per_second=_PER_SECOND, transient=True, redirect_stdout=False
+    )
+
+    @contextlib.contextmanager
+    def pause() -> Iterator[None]:
+        live.stop()
+        try:
+            yield
+        finally:
+            live.start()
+
+    with live:
+        yield pause
+    print_news()
 
 
 class _Closable:
@@ -217,6 +138,13 @@ class _Closable:
         return getattr(self._file, name)
 
 
+def _show_answers(tally: Tally, show: Show | None, console: Console | None) -> None:
+    while tally.answers and show is not None:
+        answer = tally.answers.popleft()
+        tally.shown.add(answer["row"])
+        show(answer, console)
+
+
 def _lines_of_terminal(tally: Tally, rate: float, console: Console) -> RenderableType:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -231,11 +159,6 @@ def _lines_of_terminal(tally: Tally, rate: float, console: Console) -> Renderabl
     else:
         line.add_row(progress)
     return Group(line, Text(about, style="dim", no_wrap=True, overflow="ellipsis"))
-
-
-def _print_notes(tally: Tally, file: TextIO) -> None:
-    while tally.notes:
-        print(f"batchchat: {tally.notes.popleft()}", file=file, flush=True)
 
 
 def _quietly(draw: Callable[[], None]) -> None:

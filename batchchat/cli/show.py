@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 from batchchat.cli import stream
 from batchchat.cli.option import Option, command
 from batchchat.cli.options import INPUT, NOT_OF_THE_JOB, SHARED
+from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import typer
 
+    from batchchat.api import ShownRequest
+
+_FIRST = 1
 _OWN = (
-    Option(name="row", kind=int, metavar="K", default=1, help="Row to show, counted from 1", group="Show"),
+    Option(name="row", kind=int, metavar="K", default=_FIRST, help="Row to show, counted from 1", group="Show"),
     Option(name="curl", kind=bool, help="As a curl command", group="Show"),
 )
 # What stands in a header for a value of the environment; the shell is to put it in.
@@ -32,17 +36,34 @@ def register(app: typer.Typer) -> None:
 def show(*, input: str, row: int | None, curl: bool, **options: Any) -> None:  # noqa: A002 - the contract's own word
     """Print the request that a row would send, as JSON or as a curl command.
 
-    It sends nothing, prints no key and needs none.
+    With --sample or --rows those of the trial, as a list. It sends nothing, prints no key and needs none.
     """
-    from batchchat.api import show_request
+    from batchchat.api import show_requests
     from batchchat.job import resolve
 
     of_the_job = {name: value for name, value in options.items() if name not in NOT_OF_THE_JOB}
-    shown = show_request(resolve(of_the_job, input=input, need_key=False), 1 if row is None else row)
+    job = resolve(of_the_job, input=input, need_key=False)
+    if row is not None and job.rows.trial:
+        raise UsageError("--row is one row, --sample and --rows are several: name them in one way")
+    number = None if job.rows.trial else _FIRST if row is None else row
+    shown = [request for request in show_requests(job, number) if _makes_one(request, alone=number is not None)]
     if curl:
-        stream.emit(curl_command(shown.url, shown.headers, shown.body))
+        for request in shown:
+            stream.emit(curl_command(request.url, request.headers, request.body or {}))
+    elif number is None:
+        stream.emit_json([request.body for request in shown])
     else:
-        stream.emit_json(shown.body)
+        stream.emit_json(shown[0].body)
+
+
+def _makes_one(request: ShownRequest, *, alone: bool) -> bool:
+    """Whether the row makes a request; else why not is said, and of the only one it is an error."""
+    if request.body is not None:
+        return True
+    if alone:
+        raise UsageError(f"{request.where}: {request.error}")
+    stream.tell(f"{request.where}: {request.error}")
+    return False
 
 
 def curl_command(url: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
