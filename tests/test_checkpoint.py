@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from batchchat.checkpoint import Mark, is_running, move_aside, open_journal, read_journal
-from batchchat.errors import BadRequest, CheckpointBusy, CheckpointDamaged, StorageFull
+from batchchat.errors import BadRequest, CheckpointBusy, CheckpointDamaged, StorageFull, UsageError
 from batchchat.records import Attempts, Completion, Outcome, Usage
 
 NAMES = ("completion", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "error")
@@ -92,7 +93,7 @@ def test_what_could_not_be_committed_is_not_counted(journal, path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name(f"{path.name}-wal").stat().st_size, limits[1]))
     try:
-        with pytest.raises(StorageFull, match="free some space"):
+        with pytest.raises(StorageFull, match="full or failing"):
             journal.commit(settings, [answered(row) for row in range(3, 9)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -102,6 +103,45 @@ def test_what_could_not_be_committed_is_not_counted(journal, path):
     assert journal.mark(settings, 1) is not None
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT answered, failed FROM counters").fetchall() == [(7, 1)]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (sqlite3.SQLITE_FULL, "cannot be written .*free some space"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "full or failing"),
+        (sqlite3.SQLITE_READONLY, "cannot be written .*allow it"),
+        (sqlite3.SQLITE_CANTOPEN, r"cannot be opened .*ulimit -n"),
+        (sqlite3.SQLITE_BUSY, "is kept locked .*--checkpoint"),
+        (sqlite3.SQLITE_IOERR_LOCK, "cannot be locked .*local disk with --checkpoint"),
+        (sqlite3.SQLITE_IOERR_SHMMAP, "cannot be locked .*local disk with --checkpoint"),
+        (sqlite3.SQLITE_NOMEM, "cannot be used"),
+    ],
+)
+def test_what_sqlite_says_becomes_what_to_do(journal, code, words):
+    """A fault of the disk is told with the file and the remedy that fits it, and stops the job."""
+
+    def fail():
+        error = sqlite3.OperationalError("its own words")
+        error.sqlite_errorcode = code
+        raise error
+
+    with pytest.raises(StorageFull, match=words) as caught, journal._db.translated():
+        fail()
+    assert str(journal.path) in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock there")
+def test_a_file_system_without_locks_is_told(path, monkeypatch):
+    """Where a file cannot be locked nothing is made, and the message names --checkpoint."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UsageError, match=r"has no locks \(No locks available\); .*--checkpoint"):
+        open_journal(path)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_failure_never_replaces_an_answer(journal):

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BUSY_MS = 30_000
-_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_MISMATCH})
 
 
@@ -135,15 +134,10 @@ class Database:
         primary = code & 0xFF
         if primary in _DAMAGED or "malformed" in str(error):
             return self.damaged(str(error))
-        if primary in _FULL:
-            return StorageFull(
-                f"the checkpoint {self.path} cannot be written: {error}; free some space and run it again"
-            )
-        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return StorageFull(f"another program keeps {self.path} locked ({error}); close it and run it again")
         if isinstance(error, sqlite3.OperationalError) and "no such" in str(error):
             return self.damaged(str(error))
-        return StorageFull(f"the checkpoint {self.path} cannot be used: {error}")
+        what, remedy = _WORDS.get(code) or _WORDS.get(primary) or ("cannot be used", "run it again")
+        return StorageFull(f"the checkpoint {self.path} {what} ({error}): {remedy}")
 
     def _prepare(self) -> None:
         """Make the tables where the file is new; check it and set it to its durable ways otherwise."""
@@ -151,13 +145,13 @@ class Database:
         run(f"PRAGMA busy_timeout = {_BUSY_MS}")
         if not self._is_new():
             self._check_format()
+        run("PRAGMA synchronous = FULL")
         (mode,) = run("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise UsageError(
                 f"the file system of {self.path.parent} does not support SQLite's write-ahead log; "
                 "put the checkpoint on a local disk with --checkpoint PATH"
             )
-        run("PRAGMA synchronous = FULL")
         run("PRAGMA cache_size = -16000")
         run("PRAGMA temp_store = FILE")
         if sys.platform == "darwin":
@@ -200,3 +194,27 @@ def sync_folder(folder: Path) -> None:
             os.fsync(file)
         finally:
             os.close(file)
+
+
+_ELSEWHERE = "put it on a local disk with --checkpoint PATH"
+_NO_LOCKS = ("cannot be locked", f"its file system has no locks that SQLite can use; {_ELSEWHERE}")
+# What is wrong and what to do, by SQLite's primary codes, and by its extended ones (sqlite.org/rescode.html).
+_WORDS = {
+    sqlite3.SQLITE_FULL: ("cannot be written", "free some space and run it again"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "the disk is full or failing; mend that and run it again"),
+    sqlite3.SQLITE_READONLY: ("cannot be written", "allow it, or name another with --checkpoint PATH"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "cannot be opened",
+        "its folder must be there and writable, and this process be allowed enough open files (ulimit -n)",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        "is kept locked",
+        f"close the program that uses it; where there is none, its file system has no proper locks: {_ELSEWHERE}",
+    ),
+    sqlite3.SQLITE_IOERR_LOCK: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_RDLOCK: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_SHMLOCK: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_SHMMAP: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_SHMOPEN: _NO_LOCKS,
+}

@@ -46,6 +46,8 @@ class Lock:
                     f"{self.path.with_name(self.path.name.removesuffix('-lock'))}; wait for it, or stop it"
                 ) from None
             except OSError as error:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
                 raise UsageError(
                     f"the file system of {self.path.parent} has no locks ({error.strerror}); "
                     "put the checkpoint on a local disk with --checkpoint PATH"
