@@ -35,6 +35,7 @@ EAGER = 0.03
 LEAST = 0.02
 """Of a rate: what is left of it where nothing remains, so that new headers are seen at all."""
 JITTER = 0.4
+"""Seconds by which two ways to the server may differ; of a short period a fiftieth, or it would cost too much."""
 SAFE = 0.99
 LONG = 600.0
 """A period of more seconds than that is none to pace by."""
@@ -92,7 +93,7 @@ class Headers:
                     self._turned = True
                     self._steer(now)
             elif last.remaining - (self.spent - last.spent) < amount <= self.limit:
-                return verdict.turn + JITTER / 4
+                return verdict.turn + _jitter(self._period) / 4
         at = pace.ready_at(amount)
         if at <= now + STEERED_EVERY:
             return at
@@ -152,7 +153,7 @@ class Headers:
         if verdict.kind != "sliding":
             self._window = None
         elif self._window is None:
-            self._window = Window(self.limit, self._period + JITTER, now=now, bins=600)
+            self._window = Window(self.limit, self._period + _jitter(self._period), now=now, bins=600)
             self._window.take(now, self.spent - self._sights[0].spent)
 
     def _still_true(self, known: Verdict) -> bool:
@@ -202,7 +203,11 @@ class Headers:
             return even  # it has turned since: a new answer will tell what others take
         if self._period > LONG:
             return max(left / min(until, SPENT_WITHIN), LEAST * even)
-        return min(max(left, LEAST * even * until) / (until + JITTER), 2 * even)
+        return min(max(left, LEAST * even * until) / (until + _jitter(self._period)), 2 * even)
+
+
+def _jitter(period: float) -> float:
+    return min(JITTER, period / 50)
 
 
 def _eagerness(level: float) -> float:
