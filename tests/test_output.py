@@ -273,6 +273,12 @@ def test_a_folder_into_one_file(tmp_path, folder):
     found = through(tmp_path / "lines", tmp_path / "o.jsonl", TEXT, constant("x"))
     assert found == b'{"a": 1, "completion": "x"}\n{"a": 2, "completion": "x"}'
     assert through(tmp_path / "lines", tmp_path / "o.csv", TEXT, constant("x")) == b"a,completion\n1,x\n2,x\n"
+    write(tmp_path / "lines" / "1.jsonl", '{"a": 1}\n  ')
+    found = through(tmp_path / "lines", tmp_path / "o.jsonl", TEXT, constant("x"))
+    assert found == b'{"a": 1, "completion": "x"}\n  \n{"a": 2, "completion": "x"}'
+    write(tmp_path / "many" / "1.csv", "a,b\n1,2\n  ")
+    found = through(tmp_path / "many", tmp_path / "o.csv", TEXT, constant("x"))
+    assert found == b"a,b,completion\n1,2,x\n  \n5,6,x\r\n"
 
 
 def test_a_folder_with_a_limit(tmp_path, folder):
@@ -336,6 +342,33 @@ def test_outputs_of_a_folder(tmp_path, folder):
     write(tmp_path / "many" / "sub" / "1.csv", "a,b\n")
     with pytest.raises(UsageError, match=r"two input files are named 1\.csv"):
         check_output(open_dataset(f"{tmp_path}/many/**/*.csv"), str(tmp_path / "out"), TEXT)
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("many", "many/o.csv"),
+        ("many", "many/o.parquet"),
+        ("many/*.csv*", "many/o.csv"),
+        ("**/*.csv", "deep/er/o.csv"),
+        ("**/*.csv", "deep"),
+    ],
+)
+def test_an_output_that_would_be_input_next_time(tmp_path, folder, source, output):
+    """A file in the input's folder, or one that its pattern finds."""
+    with pytest.raises(UsageError, match=r"would be a part of its input .* next time"):
+        check_output(open_dataset(f"{tmp_path}/{source}"), f"{tmp_path}/{output}", TEXT)
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("many", "o.csv"), ("many", "many/out"), ("many/*.csv", "many/o.parquet"), ("many/?.csv", "many/all.csv")],
+)
+def test_an_output_that_would_not(tmp_path, folder, source, output):
+    """Beside the folder, in one below it, with another suffix, or a name that the pattern (or what is none) lacks."""
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a[1].csv", "a\n")
+    check_output(open_dataset(f"{tmp_path}/{source}"), f"{tmp_path}/{output}", TEXT)
 
 
 def test_a_folder_inside_the_input_folder(tmp_path, folder):

@@ -9,6 +9,8 @@ import io
 import pytest
 from tablework import COLUMNS, TEXT, constant, lookup, through, write
 
+from batchchat.dataset import open_dataset
+from batchchat.output import publish
 from batchchat.records import ResultColumn
 
 
@@ -56,6 +58,25 @@ def test_kinds_of_result_columns(tmp_path):
     assert found.decode() == 'a,string,strings,int64,float64\nx,é,"[""a"", null, ""\\""é\\""""]",-5,0.1\n'
     nulls = through(path, tmp_path / "o.csv", columns, lambda *_: {key: [None] for key in values})
     assert nulls.decode().endswith("\nx,,,,\n")
+
+
+def test_safe_csv_keeps_spreadsheets_from_running_cells(tmp_path):
+    """Only when it is asked for, only result cells, only in CSV and TSV."""
+    path = write(tmp_path / "t.csv", "a\n=1\n")
+    dataset = open_dataset(path)
+    for value, cell in [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@x", "'@x"),
+        ("\t=1", "'\t=1"),
+        ("1=", "1="),
+        ("", '""'),
+    ]:
+        publish(dataset, str(tmp_path / "o.csv"), TEXT, constant(value), safe_csv=True)
+        assert (tmp_path / "o.csv").read_text() == f"a,completion\n=1,{cell}\n"
+    publish(dataset, str(tmp_path / "o.jsonl"), TEXT, constant("=1"), safe_csv=True)
+    assert (tmp_path / "o.jsonl").read_text() == '{"a": "=1", "completion": "=1"}\n'
 
 
 def test_a_surrogate_becomes_the_replacement_character(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,26 @@ def test_what_happens_between_is_durable_in_order(tmp_path, monkeypatch):
         publication.file.write(b"x")
         publication.commit()
     assert calls == ["fsync", "rename", "fsync"]
+
+
+def test_disks_that_cannot_lock_or_sync_folders(tmp_path, monkeypatch):
+    """Network disks often cannot; the file is published all the same."""
+    sync = os.fsync
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def only_files(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("os.fsync", only_files)
+    with storage.Publication(str(tmp_path / "o")) as publication:
+        publication.file.write(b"x")
+        publication.commit()
+    assert (tmp_path / "o").read_bytes() == b"x"
 
 
 def test_no_room_is_told_from_other_trouble(tmp_path):

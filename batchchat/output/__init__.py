@@ -7,6 +7,7 @@ Unchanged means unchanged: where input and output have the same format, what was
 The same input and results give the same bytes.
 """
 
-from batchchat.output.publish import Published, check_output, digest, publish
+from batchchat.output.check import check_output
+from batchchat.output.publish import Published, digest, publish
 
 __all__ = ["Published", "check_output", "digest", "publish"]

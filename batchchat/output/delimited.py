@@ -13,8 +13,9 @@ from batchchat.output.cells import cells, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from batchchat.output.results import Piece, Results
+    from batchchat.output.results import Lookup, Piece, Results
     from batchchat.output.source import Source, TextSource
+    from batchchat.records import ResultColumn
     from batchchat.tables import Dialect
 
     class Sink(Protocol):
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
         def write(self, data: bytes, /) -> int:
             """Takes bytes."""
+
+
+_RUN_BY_SPREADSHEETS = "=+-@\t\r"
 
 
 def passing_through(sink: Sink, spans: Iterable[tuple[TextSource, int | None]], results: Results) -> Iterator[int]:
@@ -48,7 +52,9 @@ def passing_through(sink: Sink, spans: Iterable[tuple[TextSource, int | None]], 
                 sink.write(dialect.to_file("".join(text)))
                 at += count
                 yield count
-            sink.write(dialect.to_file(rows.tail))
+            if rows.tail:
+                sink.write(dialect.to_file(rows.tail))
+                ending = _split(rows.tail)[1]
 
 
 def _split(raw: str) -> tuple[str, str]:
@@ -89,3 +95,18 @@ def anew(
                 sink.write(lines([*given, *added]))
                 at += count
                 yield count
+
+
+def tamed(lookup: Lookup, columns: Sequence[ResultColumn]) -> Lookup:
+    """The same results, where a text that a spreadsheet would run as a formula has an apostrophe before it."""
+    names = {column.name for column in columns if column.kind == "string"}
+
+    def found(start: int, size: int) -> Piece:
+        piece = lookup(start, size)
+        return {name: _tame(values) if name in names else values for name, values in piece.items()}
+
+    return found
+
+
+def _tame(values: Sequence[str | None]) -> list[str | None]:
+    return [f"'{value}" if value and value[0] in _RUN_BY_SPREADSHEETS else value for value in values]

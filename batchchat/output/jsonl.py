@@ -43,7 +43,9 @@ def passing_through(sink: Sink, spans: Iterable[tuple[JsonSource, int | None]], 
                 sink.write(dialect.to_file("".join(lines)))
                 at += count
                 yield count
-            sink.write(dialect.to_file(rows.tail))
+            if rows.tail:
+                sink.write(dialect.to_file(rows.tail))
+                ended = rows.tail.endswith("\n")
 
 
 def _reject_keys(rows: TextRows, part: JsonSource, results: Results) -> None:

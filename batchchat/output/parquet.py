@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROWS = 65_536
 BYTES = 64 << 20
 _INT64 = range(-(2**63), 2**63)
+_LONGEST_INT = 20  # its digits and its sign; Python refuses to read thousands
 _ARROW_SCHEMA = b"ARROW:schema"
 
 
@@ -166,7 +167,7 @@ def json_columns(spans: Iterable[tuple[JsonSource, int | None]], names: Sequence
 def _kind(value: Any) -> str:
     if isinstance(value, Digits):
         if value.lstrip("-").isdigit():
-            return "int" if int(value) in _INT64 else "json"
+            return "int" if len(value) <= _LONGEST_INT and int(value) in _INT64 else "json"
         return "float"
     if isinstance(value, str):
         return "string"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
-from batchchat.errors import InputFault, UsageError
+from batchchat.errors import InputFault
 from batchchat.output import delimited, jsonl, parquet, splice
 from batchchat.output.results import Results
 from batchchat.tables import Dialect, Format, find_format, require_format
@@ -48,49 +47,6 @@ class Published:
     mtime_ns: int
 
 
-def check_output(dataset: Table, path: str, columns: Sequence[ResultColumn]) -> None:
-    """Finds before the first request what would make the output impossible.
-
-    Raises:
-        UsageError: an unknown suffix; a result column that the input has; an output that is the input; a parent folder
-            that is missing or cannot be written to.
-    """
-    form = find_format(path)
-    if form is None and (len(dataset.paths) == 1 and dataset.paths[0] == dataset.name):
-        require_format(path, f"the output {path}")
-    _reject_names(dataset, columns)
-    for source in (dataset.name, *dataset.paths):
-        if storage.same_file(path, source):
-            raise UsageError(f"the output {path} is the input. Name another one.")
-    if form is None:
-        _reject_doubled_files(dataset, path)
-    if form is not None and storage.is_folder(path):
-        raise UsageError(f"the output {path} is a folder. Name a file.")
-    if form is None and storage.is_file(path):
-        raise UsageError(f"the output {path} is a file, and the input a folder. Name a folder, or a file.parquet.")
-    if reason := storage.why_not_writable(path):
-        raise UsageError(f"the output {path} cannot be written: {reason}.")
-
-
-def _reject_names(dataset: Table, columns: Sequence[ResultColumn]) -> None:
-    taken = [column.name for column in columns if column.name in dataset.columns]
-    if taken:
-        raise UsageError(
-            f"{dataset.name} has a column {taken[0]!r} already. Put a prefix before the result columns, "
-            f"for example --prefix llm_."
-        )
-
-
-def _reject_doubled_files(dataset: Table, path: str) -> None:
-    names = Counter(storage.file_name(source) for source in dataset.paths)
-    doubled = [name for name, count in names.items() if count > 1]
-    if doubled:
-        raise UsageError(
-            f"{dataset.name}: two input files are named {doubled[0]}, and the output {path} is one folder. "
-            "Name one file instead, such as all.parquet."
-        )
-
-
 def publish(
     dataset: Table,
     path: str,
@@ -99,6 +55,7 @@ def publish(
     *,
     progress: Callable[[int], None] | None = None,
     about_to: Callable[[str], None] | None = None,
+    safe_csv: bool = False,
 ) -> Published:
     """Writes the input's rows with their results. What was there before stays until the new file is whole.
 
@@ -109,13 +66,16 @@ def publish(
         results: gives for `size` rows from row `start` on one list of values for each result column; None is null.
         progress: is told now and then how many rows were written so far.
         about_to: is told the digest of a file before it appears; of a folder, an empty one before its first file.
+        safe_csv: puts an apostrophe before result cells of CSV and TSV that a spreadsheet would run.
 
     Raises:
         StorageFull: the output cannot be written; nothing of it is left.
         InputFault: the input cannot be read, or was changed.
     """
-    work = _Work(dataset, Results(columns, results), progress=progress, about_to=about_to)
     form = find_format(path)
+    if safe_csv and (form or dataset.parts[0].form).is_delimited:
+        results = delimited.tamed(results, columns)
+    work = _Work(dataset, Results(columns, results), progress=progress, about_to=about_to)
     return _publish_folder(work, path) if form is None else _publish_file(work, path, form)
 
 

@@ -6,6 +6,7 @@ all. This room does not know what is in the files.
 
 from batchchat.storage.places import (
     Stamp,
+    absolute,
     file_name,
     has_pattern,
     inside,
@@ -28,6 +29,7 @@ from batchchat.storage.publication import Publication, writing
 __all__ = [
     "Publication",
     "Stamp",
+    "absolute",
     "file_name",
     "has_pattern",
     "inside",

@@ -42,6 +42,11 @@ def local(path: str) -> Path:
     return Path(rest.removeprefix("localhost") if rest.startswith("localhost/") else rest)
 
 
+def absolute(path: str) -> str:
+    """The path from the root on, without links; of a remote one, itself."""
+    return path if is_remote(path) else str(local(path).resolve())
+
+
 def is_file(path: str) -> bool:
     """Whether a file is there."""
     return bool(remote.info(path).is_file) if is_remote(path) else local(path).is_file()

@@ -100,7 +100,8 @@ class Publication:
                 _remove_leftovers(self._target)
                 self._temporary = _temporary(self._target)
                 self._raw = self._temporary.open("xb", buffering=_BUFFER)
-                _lock(self._raw.fileno())
+                with contextlib.suppress(OSError):  # some network disks have no locks
+                    _lock(self._raw.fileno())
         self.file = _Digesting(self._raw, self._target and self._target.parent)
         return self
 
@@ -141,12 +142,18 @@ class Publication:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename in the folder durable, where folders can be synced (not on Windows)."""
+    """Makes a rename in the folder durable, where folders can be synced: not on Windows, nor on every network disk."""
     if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # it may be written, not read
+        return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS}:
+            raise
     finally:
         os.close(handle)
 
