@@ -41,7 +41,7 @@ def test_python_values_of_many_types(table):
         "large": pa.array(["x", ""], pa.large_string()),
         "number": pa.array([1, None], pa.int8()),
         "float": pa.array([0.1, None], pa.float32()),
-        "half": pa.array([0.5, 2.0], pa.float16()),
+        "half": pa.array([0.5, 2.0]).cast(pa.float16()),
         "decimal": pa.array([Decimal("1.10"), None]),
         "dictionary": pa.array(["a", None]).dictionary_encode(),
         "binary": pa.array([b"\0\xff", None]),
