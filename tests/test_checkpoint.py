@@ -314,6 +314,48 @@ def test_a_flipped_byte_in_a_value_is_found(path):
     assert path.read_bytes() == damaged
 
 
+@pytest.mark.parametrize("text", [b"unmistakable", b"CREATE TABLE outcomes"], ids=["value", "table"])
+def test_bytes_that_are_no_text_are_damage(path, text):
+    """A byte that is no UTF-8 any more, in a value or in SQLite's own tables, is told as damage."""
+    journal = open_journal(path)
+    settings = journal.settings_id({"model": "m"})
+    journal.commit(settings, [answered(1, "unmistakable")])
+    journal.close()
+    content = path.read_bytes()
+    at = content.index(text) + 9
+    path.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+
+    def read():
+        with contextlib.closing(read_journal(path)) as reader:
+            reader.results((settings,), 1, 1, NAMES)
+
+    with pytest.raises(CheckpointDamaged, match="--restart"):
+        read()
+
+
+def test_an_answer_of_another_request_is_never_claimed(journal):
+    """Where the index of unclaimed answers names a row of another key, that is damage and no answer."""
+    settings = journal.settings_id({"model": "m"})
+    journal.commit(settings, [answered(1, "one", key=b"one")])
+    journal.set_aside(settings, [1])
+    # What a flipped byte in the index would do: the row has another key than the index says.
+    (unclaimed,) = journal.database.sealed_list("outcomes", "", ())
+    journal._db.one = lambda *_: (unclaimed[0],)
+    with pytest.raises(CheckpointDamaged, match="index"):
+        journal.claim(settings, b"two", 2)
+
+
+def test_a_change_that_could_not_be_committed_is_noted_again(journal, path):
+    """After a commit that failed the next one says that the output is no longer what is stored."""
+    settings = journal.settings_id({"model": "m"})
+    journal.set_header(changed=False)
+    with pytest.raises(ZeroDivisionError), journal.transaction():
+        journal.commit(settings, [answered(1)])
+        raise ZeroDivisionError
+    journal.commit(settings, [answered(1)])
+    assert journal.header("changed") is True
+
+
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\0" * 5000, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_file_that_is_no_checkpoint_is_left_alone(path, content):
     """Something else in the checkpoint's place is refused and not changed."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BUSY_MS = 30_000
+# Errors without a code of their own: a table or column that is gone, text that is none.
+_OF_DAMAGE = ("no such", "malformed", "Could not decode to UTF-8")
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_MISMATCH})
 
 
@@ -128,14 +130,16 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._ours(error) from error
+        except UnicodeDecodeError as error:  # within SQLite's own message, which quotes what it found
+            raise self.damaged("its tables are not as they were made") from error
 
     def _ours(self, error: sqlite3.Error) -> BatchchatError:
         code = getattr(error, "sqlite_errorcode", None) or 0
         primary = code & 0xFF
-        if primary in _DAMAGED or "malformed" in str(error):
+        if primary in _DAMAGED:
             return self.damaged(str(error))
-        if isinstance(error, sqlite3.OperationalError) and "no such" in str(error):
-            return self.damaged(str(error))
+        if isinstance(error, sqlite3.OperationalError) and any(words in str(error) for words in _OF_DAMAGE):
+            return self.damaged(str(error).split(" with text", maxsplit=1)[0])
         what, remedy = _WORDS.get(code) or _WORDS.get(primary) or ("cannot be used", "run it again")
         return StorageFull(f"the checkpoint {self.path} {what} ({error}): {remedy}")
 

@@ -192,6 +192,7 @@ class Journal(Facts):
             self._marks.clear()
         except BaseException:
             self._counters.clear()  # they may have been counted on; the stored ones are right
+            self._changed = False
             del self._marks[before:]  # they speak of what was rolled back; the earlier ones are still to be written
             raise
         finally:
@@ -227,7 +228,8 @@ class Journal(Facts):
             self._note_change()
             counts = self.counts_of(settings)
             moved = self._move(found[0], schema.outcome_id(settings, row))
-            assert moved is not None
+            if moved is None or moved[1] != key:
+                raise self._db.damaged("its index of answers does not fit them")
             _count(counts, moved[2], moved[6], moved[7], sign=1)
             self._save(settings, counts)
         return codec.stored(moved)
