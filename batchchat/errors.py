@@ -2,6 +2,7 @@
 
     BatchchatError
       UsageError                exit 2   the option, job file, table, template or checkpoint is at fault
+        SettingsChanged                  not those that the job began with
       JobStopped                exit 1   the job ended early; what was paid for is kept, `resume` goes on
         KeyRefused              key      401, or 403 by evidence
         QuotaExhausted          quota    402, 429 of the billing kind
@@ -39,6 +40,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchchat.records import Completion, RateLimits
 
 
@@ -51,6 +54,26 @@ class UsageError(BatchchatError):
 
     The message says what is wrong, where (file, row, column), and what to do.
     """
+
+
+class SettingsChanged(UsageError):
+    """The settings are not those that the job began with.
+
+    Attributes:
+        changes: name, value before and value now of each that differs; None: not set.
+        remedy: the ways on.
+    """
+
+    def __init__(self, head: str, changes: Sequence[tuple[str, Any, Any]], remedy: str) -> None:
+        told = [f"{name}: {_or_unset(before)} -> {_or_unset(now)}" for name, before, now in changes]
+        super().__init__("\n  ".join([head, *told]) + "\n" + remedy)
+        self.head = head
+        self.changes = tuple(changes)
+        self.remedy = remedy
+
+
+def _or_unset(value: Any) -> str:
+    return "not set" if value is None else repr(value)
 
 
 class JobStopped(BatchchatError):

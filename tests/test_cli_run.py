@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -289,13 +290,13 @@ def test_a_job_file_cannot_send_a_key_to_its_own_host(run, table, monkeypatch, f
     assert sorted(entry.name for entry in Path().iterdir()) == ["job.toml", "t.csv"]
 
 
-@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("YES", 0), ("n", 2), ("", 2)])
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("YES\n", 0), ("n\n", 2), ("\n", 2), ("", 2)])
 def test_at_a_terminal_a_person_is_asked(run, table, simulator, monkeypatch, answer, status):
     """A `y` at a terminal approves the host; anything else is a usage error."""
     server = simulator(want_key=True)
     monkeypatch.setenv("OPENAI_API_KEY", "hidden-key")
     monkeypatch.setattr("batchchat.cli.stream.at_terminal", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda question: answer)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     monkeypatch.setattr("batchchat.job.endpoint.is_loopback", lambda url: False)
     table("one")
     Path("job.toml").write_text(

@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from batchchat.api.answers import View
 from batchchat.api.compare import stale_rows
 from batchchat.api.published import check_unclaimed
 from batchchat.api.rows import trial_rows
 from batchchat.api.table import open_table
 from batchchat.checkpoint import read_journal
+from batchchat.job import secret_variables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from batchchat.checkpoint import Journal
     from batchchat.dataset import Dataset
     from batchchat.job import Job
+
+_BLOCK = 8192
+_OF_ANSWERS = frozenset({"length", "empty"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +33,13 @@ class Plan:
 
     Attributes:
         rows: of the table (or of the trial), None where only reading all of it would tell.
-        reused: rows that the checkpoint answers.
+        reused: rows that the checkpoint settles.
         to_send: rows that would be sent, None where rows is.
-        host: where to; key: the variable that the key comes from, None where none is sent.
+        trial: whether answers are only looked at; output is None then.
+        host: where to; key: the variables that secrets come from, None where none is sent.
         model: None where the endpoint would be asked which it has.
-        limits: of the pool, as far as they were told.
+        limits: of the pool, as far as they were told; max_cost is the budget in US dollars.
+        expected_cost: of what would be sent, in US dollars, None where nobody knows.
     """
 
     input: str
@@ -37,14 +48,17 @@ class Plan:
     rows: int | None
     reused: int
     to_send: int | None
+    trial: bool
     host: str
     key: str | None
     model: str | None
     limits: dict[str, float]
+    expected_cost: Decimal | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same, JSON-able."""
-        return asdict(self)
+        cost = self.expected_cost
+        return asdict(self) | {"expected_cost": None if cost is None else float(cost)}
 
 
 def plan_job(job: Job) -> Plan:
@@ -55,10 +69,16 @@ def plan_job(job: Job) -> Plan:
     """
     table = open_table(job)
     check_unclaimed(job)
-    rows = len(trial_rows(job, table.dataset)) if job.rows.trial else table.dataset.count()
-    reused = 0 if job.rows.trial or job.policy.restart else _reused(job, table.dataset, rows)
+    some = trial_rows(job, table.dataset) if job.rows.trial else None
+    rows = table.dataset.count() if some is None else len(some)
+    reused = 0 if job.policy.restart else _reused(job, table.dataset, rows, some)
+    return plan_of(job, model=job.model, rows=rows, reused=reused)
+
+
+def plan_of(job: Job, *, model: str | None, rows: int | None, reused: int) -> Plan:
+    """The plan, where it is known how much there is to do."""
     pool = job.pool
-    told = {"concurrency": pool.concurrency, "rpm": pool.rpm, "tpm": pool.tpm}
+    told = {"concurrency": pool.concurrency, "rpm": pool.rpm, "tpm": pool.tpm, "max_cost": job.money.max_cost}
     return Plan(
         input=job.input,
         output=None if job.rows.trial else job.output_path,
@@ -66,14 +86,40 @@ def plan_job(job: Job) -> Plan:
         rows=rows,
         reused=reused,
         to_send=None if rows is None else max(0, rows - reused),
+        trial=job.rows.trial,
         host="this machine" if job.embedded else urlsplit(job.endpoint.base_url).netloc,
-        key=job.endpoint.api_key_env if job.endpoint.key is not None else None,
-        model=job.model,
+        key=", ".join(secret_variables(job.endpoint)) or None,
+        model=model,
         limits={name: float(value) for name, value in told.items() if value is not None},
     )
 
 
-def _reused(job: Job, dataset: Dataset, rows: int | None) -> int:
+def settled_in_all(journal: Journal, chain: Sequence[int], rows: int | None, retry: frozenset[str]) -> int:
+    """How many of the first rows (None: all) some settings settle, less those of the kinds that are sent again."""
+    counts = journal.counts(chain, rows)
+    settled = counts.answered + (0 if "failed" in retry else counts.failed)
+    if not retry & _OF_ANSWERS:
+        return settled
+    last = max(journal.last_row(number) for number in chain)
+    for start in range(1, min(last, rows or last) + 1, _BLOCK):
+        for number in chain:
+            block = journal.stored(number, start, _BLOCK).values()
+            settled -= sum(stored.state in retry & _OF_ANSWERS for stored in block)
+    return max(0, settled)
+
+
+def settled_of(
+    journal: Journal, chain: Sequence[int], dataset: Dataset, rows: Sequence[int], retry: frozenset[str]
+) -> int:
+    """How many of these rows some settings settle."""
+    found = 0
+    for answer in View(journal, chain, dataset).answers(iter(rows)):
+        failed = answer.results["error"] is not None
+        found += answer.settled and not (failed and "failed" in retry)
+    return found
+
+
+def _reused(job: Job, dataset: Dataset, rows: int | None, some: Sequence[int] | None) -> int:
     """How many rows the checkpoint settles under these settings."""
     path = Path(job.checkpoint_path)
     if not path.exists() or job.model is None:
@@ -83,9 +129,11 @@ def _reused(job: Job, dataset: Dataset, rows: int | None) -> int:
         number = journal.find_settings(job.settings())
         if number is None:
             return 0
-        counts = journal.counts((number,), rows)
-        again = counts.failed if "failed" in job.policy.retry else 0
-        stale = stale_rows(journal, number, dataset)
-        return max(0, counts.answered + counts.failed - again - len(stale))
+        if some is not None:
+            return settled_of(journal, (number,), dataset, some, job.policy.retry)
+        chain = journal.chain(number)
+        return max(
+            0, settled_in_all(journal, chain, rows, job.policy.retry) - len(stale_rows(journal, number, dataset))
+        )
     finally:
         journal.close()

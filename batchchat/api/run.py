@@ -17,6 +17,7 @@ from batchchat import defaults
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
 from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse, total_cost
+from batchchat.api.plan import plan_of, settled_in_all, settled_of
 from batchchat.api.preview import Preview
 from batchchat.api.published import check_unclaimed
 from batchchat.api.rows import trial_rows
@@ -35,6 +36,7 @@ from batchchat.transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from batchchat.api.plan import Plan
     from batchchat.api.purse import Ledgers, Purse
     from batchchat.api.summary import Summary
     from batchchat.api.table import Table
@@ -47,18 +49,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def execute(job: Job, *, observer: Observer) -> Summary:
+def execute(job: Job, *, observer: Observer, confirm: Callable[[Plan], None] | None = None) -> Summary:
     """`run_job` on an event loop of its own: uvloop's where it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_job(job, observer=observer))
+        return runner.run(run_job(job, observer=observer, confirm=confirm))
 
 
-async def run_job(job: Job, *, observer: Observer) -> Summary:
+async def run_job(job: Job, *, observer: Observer, confirm: Callable[[Plan], None] | None = None) -> Summary:
     """Run a job, or go on with it.
 
     Args:
         job: what is meant.
         observer: is told what happens.
+        confirm: is shown the plan before the first request, and may raise to give up. It may ask a person and wait:
+            nothing else is going on.
 
     Returns:
         What it came to, also where it was stopped.
@@ -93,7 +97,7 @@ async def run_job(job: Job, *, observer: Observer) -> Summary:
                 job=job, table=table, session=session, price=price, observer=observer, signals=signals, reader=reader
             )
             try:
-                return await run.go(transport, model, begun)
+                return await run.go(transport, model, begun, confirm)
             finally:
                 await loop.run_in_executor(reader, session.journal.close)
 
@@ -114,13 +118,19 @@ class _Run:
     feed: Feed = field(init=False)
     preview: Preview = field(init=False)
 
-    async def go(self, transport: Transport, model: str, begun: float) -> Summary:
+    async def go(
+        self, transport: Transport, model: str, begun: float, confirm: Callable[[Plan], None] | None
+    ) -> Summary:
         """Send what is pending, publish what is whole."""
         job, journal = self.job, self.session.journal
+        self.feed = await self._in_reader(self._make_feed)
+        plan = await self._in_reader(lambda: self._plan(model))
+        self.observer.planned(rows=plan.rows, reused=plan.reused, pending=plan.to_send)
+        if confirm is not None:
+            with self.signals.interrupting():
+                confirm(plan)
         remember(journal, job, model)
         number = journal.start_run(self.session.chain[0], {"rows": self.table.dataset.count()})
-        self.feed = await self._in_reader(self._make_feed)
-        await self._in_reader(self._tell_plan)
         self.purse = await self._open_purse()
         client = self._client(transport)
         engine = self._engine(client)
@@ -168,12 +178,15 @@ class _Run:
         self.preview = Preview(session, self.table.dataset, self.price, rows)
         return Feed(dataset=self.table.dataset, session=session, retry=job.policy.retry, rows=rows)
 
-    def _tell_plan(self) -> None:
-        rows = self.table.dataset.count()
-        counts = self.session.journal.counts(self.session.chain, rows)
-        settled = counts.answered + (0 if "failed" in self.job.policy.retry else counts.failed)
-        pending = None if rows is None else max(0, rows - settled)
-        self.observer.planned(rows=rows, reused=settled, pending=pending)
+    def _plan(self, model: str) -> Plan:
+        """What is to be done now."""
+        dataset, session, retry, some = self.table.dataset, self.session, self.job.policy.retry, self.feed.rows
+        if some is not None:
+            reused = settled_of(session.journal, session.chain, dataset, some, retry)
+            return plan_of(self.job, model=model, rows=len(some), reused=reused)
+        rows = dataset.count()
+        reused = settled_in_all(session.journal, session.chain, rows, retry)
+        return plan_of(self.job, model=model, rows=rows, reused=reused)
 
     def _client(self, transport: Transport) -> Client:
         pool = self.job.pool

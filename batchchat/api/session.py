@@ -16,7 +16,7 @@ from batchchat.api.published import check_unedited
 from batchchat.api.reconcile import Reconciler
 from batchchat.api.table import make_builder
 from batchchat.checkpoint import move_aside, open_journal
-from batchchat.errors import UsageError
+from batchchat.errors import SettingsChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,25 +137,18 @@ def _check_settings(
     old = journal.settings(begun)
     if old == body:
         return None
-    changes = _changes(old, body)
+    changes = [
+        (name, old.get(name), body.get(name)) for name in sorted({*old, *body}) if old.get(name) != body.get(name)
+    ]
     if journal.counts(journal.chain(begun), None).answered == 0:
-        observer.note(f"the settings changed, and no row was answered yet: {'; '.join(changes)}")
+        names = ", ".join(name for name, _, _ in changes)
+        observer.note(f"the settings changed ({names}), and no row was answered yet: the job begins with the new ones")
         return None
     if job.policy.keep_answered or job.policy.retry:
         return begun
-    raise UsageError(
-        "the settings are not those that this job began with, and nothing was sent:\n  "
-        + "\n  ".join(changes)
-        + "\n--restart starts anew (the old checkpoint is kept aside), -o OTHER makes another job, --keep-answered "
-        "sends only the rows without an answer, --sample 5 tries the change on a few rows"
+    raise SettingsChanged(
+        "the settings are not those that this job began with, and nothing was sent:",
+        changes,
+        "--sample 5 tries the change on a few rows, --keep-answered sends only the rows without an answer, "
+        "-o OTHER makes another job, --restart starts anew (the old checkpoint is kept aside)",
     )
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs, one by one."""
-    lines = []
-    for name in sorted({*old, *new}):
-        if old.get(name) != new.get(name):
-            before, after = (repr(body[name]) if name in body else "not set" for body in (old, new))
-            lines.append(f"{name}: {before} -> {after}")
-    return lines

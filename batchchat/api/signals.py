@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from batchchat.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -29,6 +29,7 @@ class Signals:
         self._on_second: Callable[[], None] = _nothing
         self._before: dict[signal.Signals, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._asking = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -65,12 +66,24 @@ class Signals:
         if self.reason is not None:
             raise self.reason
 
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """A signal ends what stands in this context at once, by `Interrupted`: a question that nobody answers."""
+        self.check()
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
+
     def _caught(self, number: int, _: Any) -> None:
         # Python runs this between two instructions of the main thread: hand it to the loop, which also wakes it.
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._tell, number)
         if self.reason is None:
             self.reason = Interrupted(f"interrupted by {signal.Signals(number).name}", signal_number=number)
+        if self._asking:
+            raise self.reason
 
     def _tell(self, number: int) -> None:
         assert self.reason is not None

@@ -15,6 +15,8 @@ before a command runs, so that `--help` is quick.
     ending.py     what is said when it ended
     typed.py      what was typed, with a word changed: the next command
     grid.py       rows beside their answers
+    header.py     what is told before the first request, and the question
+    changes.py    old and new settings side by side
     approval.py   the question before a key goes to a host that only a job file names
     run.py, resume.py, show.py, status.py, rows.py, export.py, serve.py   one file a command
 """

@@ -25,7 +25,7 @@ def approve(job: Job) -> Job:
     names = " and ".join(secret_variables(job.endpoint))
     if stream.at_terminal():
         stream.tell(f"{job.source} would send the key in {names} to {host}, which nothing but this file names.")
-        if input("Send it there? [y/N] ").strip().lower() in {"y", "yes"}:
+        if stream.agreed("Send it there?"):
             return approved(job)
     raise UsageError(
         f"{job.source} would send the key in {names} to {host}, which nothing but this file names; "

@@ -12,7 +12,7 @@ from batchchat.cli.option import PAGES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchchat.api import Plan, Summary
+    from batchchat.api import Summary
     from batchchat.errors import JobStopped
     from batchchat.job import Job
 
@@ -85,14 +85,6 @@ def _spent(summary: Summary) -> Iterator[str]:
     if summary.reused:
         yield f"{amount.counted(summary.reused, 'row', 'rows')} answered before"
     yield amount.duration(summary.elapsed_s)
-
-
-def plan(found: Plan, *, as_json: bool) -> str:
-    """What a job would do."""
-    import json
-
-    facts = found.as_dict()
-    return json.dumps(facts, ensure_ascii=False, indent=2, default=str) if as_json else _facts(facts)
 
 
 def status(facts: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from batchchat.cli import stream
-from batchchat.errors import BatchchatError, Interrupted, UsageError
+from batchchat.cli import changes, stream
+from batchchat.errors import BatchchatError, Interrupted, SettingsChanged, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,8 @@ def exit_status(error: BaseException) -> int:
 
 def in_words(error: BaseException) -> str:
     """The message for a person; empty where there is nothing to say."""
+    if isinstance(error, SettingsChanged):
+        return "\n".join([error.head, *changes.lines(error.changes), error.remedy])
     if isinstance(error, BatchchatError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from batchchat.cli import answer, ending, stream
+from batchchat.cli import answer, ending, header, stream
 from batchchat.cli.progress import display
 from batchchat.cli.tally import Tally
 from batchchat.errors import JobStopped
@@ -26,8 +26,15 @@ def launch(job: Job, *, as_json: bool, quiet: bool) -> int:
 
     tally = Tally()
     try:
-        with display(tally, file=sys.stderr, quiet=quiet, show=_show(job, as_json=as_json)):
-            summary = execute(job, observer=tally)
+        with display(tally, file=sys.stderr, quiet=quiet, show=_show(job, as_json=as_json)) as pause:
+
+            def confirm(found: Plan) -> None:
+                with pause():
+                    if not quiet:
+                        stream.tell(header.lines(found))
+                    header.confirm(found, job)
+
+            summary = execute(job, observer=tally, confirm=confirm)
     except JobStopped as stopped:
         if as_json:
             stream.emit_json(ending.of_the_stopped(job, stopped))

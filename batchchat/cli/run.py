@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchchat.cli import ending, launch, stream
+from batchchat.cli import header, launch, stream
 from batchchat.cli.option import command
 from batchchat.cli.options import INPUT, NOT_OF_THE_JOB, SHARED
 
@@ -30,6 +30,10 @@ def run(*, input: str, json: bool, quiet: bool, **options: Any) -> int:  # noqa:
     assert not NOT_OF_THE_JOB & options.keys()
     job = resolve(options, input=input)
     if job.policy.dry_run:
-        stream.emit(ending.plan(launch.plan(job), as_json=json))
+        plan = launch.plan(job)
+        if json:
+            stream.emit_json(plan.as_dict())
+        else:
+            stream.emit(header.lines(plan))
         return 0
     return launch.launch(approve(job), as_json=json, quiet=quiet)

@@ -34,6 +34,12 @@ def at_terminal() -> bool:
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
+def agreed(question: str) -> bool:
+    """A question at the terminal, on stderr since stdout may go elsewhere; only a `y` is a yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def shown_at_terminal() -> bool:
     """Whether stdout is looked at, and not piped on."""
     return _is_terminal(sys.stdout)
