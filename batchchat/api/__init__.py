@@ -9,6 +9,8 @@ rows.py       which rows a trial takes
 signals.py    Ctrl-C and its kin
 finish.py     publish and sum up
 summary.py    what a run came to
+estimate.py   what a job will take: pending.py (rows to send), counting.py (their prompts), observed.py (answers)
+money.py      prices and bills; purse.py keeps to the budgets of a run
 find.py       which job is meant
 inspect.py    show, status, export
 answers.py    rows beside their answers, for people
@@ -17,6 +19,8 @@ answers.py    rows beside their answers, for people
 from __future__ import annotations
 
 from batchchat.api.answers import RowAnswer, job_rows
+from batchchat.api.estimate import compare_models, estimate_job, expected_cost, send_sample
+from batchchat.api.estimated import Compared, Estimated
 from batchchat.api.find import find_checkpoint, resume_job
 from batchchat.api.inspect import ShownRequest, Status, export_job, job_status, show_requests
 from batchchat.api.plan import Plan, plan_job
@@ -24,12 +28,17 @@ from batchchat.api.run import execute, run_job
 from batchchat.api.summary import Summary
 
 __all__ = [
+    "Compared",
+    "Estimated",
     "Plan",
     "RowAnswer",
     "ShownRequest",
     "Status",
     "Summary",
+    "compare_models",
+    "estimate_job",
     "execute",
+    "expected_cost",
     "export_job",
     "find_checkpoint",
     "job_rows",
@@ -37,5 +46,6 @@ __all__ = [
     "plan_job",
     "resume_job",
     "run_job",
+    "send_sample",
     "show_requests",
 ]

@@ -21,7 +21,7 @@ def trial_rows(job: Job, dataset: Dataset) -> list[int]:
     Raises:
         UsageError: a row that the table does not have.
     """
-    count = _count(dataset)
+    count = count_rows(dataset)
     asked = job.rows
     last = count if asked.limit is None else min(count, asked.limit)
     if asked.rows is not None:
@@ -57,7 +57,8 @@ def batches_of(dataset: Dataset, columns: Sequence[str], rows: Iterable[int]) ->
             return
 
 
-def _count(dataset: Dataset) -> int:
+def count_rows(dataset: Dataset) -> int:
+    """How many rows a table has; one that is not known yet is read through."""
     known = dataset.count()
     if known is not None:
         return known

@@ -238,6 +238,10 @@ class Journal(Facts):
         """Whether some answers under these settings belong to no row now."""
         return self._next_unclaimed(settings) > schema.UNCLAIMED
 
+    def unclaimed(self, settings: int) -> list[Stored]:
+        """What is stored under these settings that belongs to no row now."""
+        return [codec.stored(row) for row in self._outcomes(settings, schema.UNCLAIMED, schema.UNCLAIMED - 1)]
+
     def rows_with_outcomes(self, settings: int) -> Iterator[int]:
         """Numbers of the rows that have an outcome, in order."""
         first, last = schema.outcome_id(settings, 0), schema.outcome_id(settings, schema.UNCLAIMED)

@@ -1,8 +1,8 @@
 """The bill before it comes: counts of prompts and a sample of answers in, tokens, dollars and hours out, as ranges.
 
-Prompts are tallied by length (tally.py). Completions cannot be
-known before; from a sample of answers drawn at random their mean is estimated, with an interval (`mean_range`) that
-knows that lengths are skewed (interval.py). Without a sample, `max_tokens` is all there is, and the notes say so.
+Prompts are tallied by length (tally.py). Completions cannot be known before; from a sample of answers drawn at random
+their mean is estimated, with an interval (`mean_range`) that knows that lengths are skewed (interval.py). Without a
+sample `max_tokens` is all there is, and the notes say so.
 
 This room does not read tables and sends nothing: who calls it counts, draws and asks.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from batchchat.cost.interval import FEW, Range, line, mean_range
 from batchchat.cost.prices import Price, price_for
@@ -57,6 +57,7 @@ class Estimate:
         rows: how many they are.
         cost_usd: of them; the sample is paid already and not in it. None where the price is unknown.
         prompt_cost, completion_cost: its parts.
+        prompt_basis: how prompts were counted: `exact`, `calibrated` by what was billed for a sample, or `estimated`.
         seconds: how long the job takes under its limits. `bound_by`: the limit that decides: `rpm`, `tpm` or
             `concurrency`.
         notes: what the numbers are worth, in sentences.
@@ -64,6 +65,7 @@ class Estimate:
 
     rows: int
     prompt_tokens: Range[int]
+    prompt_basis: Literal["exact", "calibrated", "estimated"]
     completion_tokens: Range[int]
     prompt_cost: Range[Decimal]
     completion_cost: Range[Decimal]
@@ -102,7 +104,7 @@ def estimate(
         observed: rows that this model answered with these settings, drawn at random (or all so far).
     """
     notes = [counter.note]
-    corrected, prompt_error = _correct(prompts, counter, observed, notes)
+    corrected, prompt_error, basis = _correct(prompts, counter, observed, notes)
     rows = corrected.total_rows
     lengths = _lengths(rows, plan, observed, notes)
     tokens = corrected.tokens
@@ -119,6 +121,7 @@ def estimate(
     return Estimate(
         rows=rows,
         prompt_tokens=prompt_tokens,
+        prompt_basis=basis,
         completion_tokens=completion_tokens,
         prompt_cost=prompt_cost,
         completion_cost=completion_cost,
@@ -142,6 +145,7 @@ def compare(
     plan: Plan,
     base_url: str | None = None,
     observed: Mapping[str, Sequence[Observed]] | None = None,
+    told: Mapping[str, str] | None = None,
 ) -> list[Comparison]:
     """The same rows with other models, each at its own price.
 
@@ -153,31 +157,40 @@ def compare(
         base_url: the endpoint where a model is looked for first.
         observed: by model, the sample that it answered. A model without one is taken to answer at the same lengths as
             the one that has one.
+        told: by model, a price that is believed.
     """
     samples = observed or {}
     lengths = _lengths_only(next(iter(samples.values()), ()))
-    return [
-        _compared(model, prompts[counters[model].name], counters[model], samples.get(model, lengths), plan, base_url)
-        for model in models
-    ]
+    found = []
+    for model in models:
+        tally, counter, sample = prompts[counters[model].name], counters[model], samples.get(model, lengths)
+        said = (told or {}).get(model)
+        price = price_for(model, base_url=base_url, told=said, anywhere=True)
+        batch = price_for(model, base_url=base_url, anywhere=True, batch=True)
+        if said or (batch is not None and batch.free):
+            batch = None
+        at_batch = estimate(tally, counter=counter, price=batch, plan=plan, observed=sample).cost_usd if batch else None
+        whole = estimate(tally, counter=counter, price=price, plan=plan, observed=sample)
+        found.append(Comparison(model=model, estimate=whole, batch_cost=at_batch, batch_price=batch))
+    return found
 
 
 def _correct(
     prompts: PromptTally, counter: TokenCounter, observed: Sequence[Observed], notes: list[str]
-) -> tuple[PromptTally, float]:
-    """The tally as the endpoint would bill it, and its relative error (half of the 90 % interval)."""
+) -> tuple[PromptTally, float, Literal["exact", "calibrated", "estimated"]]:
+    """The tally as the endpoint would bill it, its relative error (half of the 90 % interval), and what it is."""
     error = prompts.error
     if error:
         notes.append(f"prompts counted in {prompts.rows:,} rows of {prompts.total_rows:,}, within {error:.1%}")
     pairs = [(o.counted, o.usage.prompt_tokens) for o in observed if o.usage.prompt_tokens is not None]
     if not pairs:
-        return prompts, math.hypot(error, counter.error)
+        return prompts, math.hypot(error, counter.error), "exact" if counter.exact else "estimated"
     if all(counted == billed for counted, billed in pairs):
         notes.append(f"prompt tokens agree with what was billed for {len(pairs)} rows")
-        return prompts, error
+        return prompts, error, "exact"
     slope, constant, residual = line(pairs)
     notes.append(f"prompt tokens corrected by what was billed for {len(pairs)} rows")
-    return prompts.corrected(slope, constant), math.hypot(error, residual)
+    return prompts.corrected(slope, constant), math.hypot(error, residual), "calibrated"
 
 
 def _lengths(rows: int, plan: Plan, observed: Sequence[Observed], notes: list[str]) -> Range[float]:
@@ -259,16 +272,6 @@ def _seconds(rows: int, tokens: int | None, latency: float | None, plan: Plan) -
         return None, None
     seconds, bound_by = max(ways)
     return seconds + (latency or 0.0), bound_by
-
-
-def _compared(
-    model: str, tally: PromptTally, counter: TokenCounter, sample: Sequence[Observed], plan: Plan, base_url: str | None
-) -> Comparison:
-    price = price_for(model, base_url=base_url, anywhere=True)
-    batch = price_for(model, base_url=base_url, anywhere=True, batch=True)
-    found = estimate(tally, counter=counter, price=price, plan=plan, observed=sample)
-    at_batch = estimate(tally, counter=counter, price=batch, plan=plan, observed=sample).cost_usd if batch else None
-    return Comparison(model=model, estimate=found, batch_cost=at_batch, batch_price=batch)
 
 
 def _lengths_only(observed: Sequence[Observed]) -> list[Observed]:
