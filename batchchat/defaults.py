@@ -45,6 +45,9 @@ SERVED_MODEL = "sim"
 SERVE_HOST = "127.0.0.1"
 SERVE_PORT = 8000
 
+# Where `demo` writes its files.
+DEMO_FOLDER = "batchchat-demo"
+
 # How many answers of a new job are shown as they come.
 FIRST_SHOWN = 3
 

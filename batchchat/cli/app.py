@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batchchat.cli import estimate, export, failure, resume, rows, run, serve, show, status, stream, typed
+from batchchat.cli import demo, estimate, export, failure, resume, rows, run, serve, show, status, stream, typed
 from batchchat.cli.option import PAGES
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def start(
     assert not version  # its callback has left
 
 
-for part in (run, resume, estimate, status, rows, export, show, serve):
+for part in (run, resume, estimate, status, rows, export, show, serve, demo):
     part.register(app)
 
 

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """A positional word of a command."""
+    """A positional word of a command; `word` is how it is called, if not by its name."""
 
     name: str
     help: str
     optional: bool = False
+    word: str = ""
 
     @property
     def metavar(self) -> str:
         """As it stands in the usage line."""
-        word = self.name.upper()
+        word = self.word or self.name.upper()
         return f"[{word}]" if self.optional else word
 
 
