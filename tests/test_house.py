@@ -26,8 +26,9 @@ PACKAGE = PROJECT / "batchchat"
 
 # A room imports only from lower floors, never from its own. Rooms that are not built yet may stand here.
 FLOORS = {
-    "__main__": 11,
-    "__init__": 11,
+    "__main__": 12,
+    "__init__": 12,
+    "python": 11,  # it counts and draws as the command line does
     "cli": 10,
     "cluster": 9,
     "api": 8,
@@ -67,6 +68,7 @@ ALSO_FOR = {
 THIRD_PARTIES = {
     "cli": {"typer", "rich", "uvloop"},  # the loop is chosen where the program starts
     "cluster": {"ray"},
+    "python": {"pandas", "pyarrow"},  # named in annotations only
     "api": {"uvloop"},
     "dataset": {"pandas", "pyarrow"},
     "output": {"pandas", "pyarrow"},
@@ -101,7 +103,8 @@ HEAVY = {
 LAZY_ROOMS = {"__init__", "__main__", "cli", "api"}  # they may import anything where they use it: start-up is theirs
 PLATFORM_MODULES = {"fcntl", "msvcrt", "resource"}  # exist on one platform only
 
-MAY_PRINT = {"cli", "__main__", "serve"}  # serve: its first line on stdout is its base URL
+# serve: its first line on stdout is its base URL. python: looks whether stderr is a terminal.
+MAY_PRINT = {"cli", "__main__", "serve", "python"}
 READS_ENVIRONMENT = {"job"}
 READS_IT_TOO = {
     "transport/surroundings.py": "proxies and certificates are found as every HTTP client finds them",

@@ -65,6 +65,10 @@ def resume_job(target: str, options: Mapping[str, Any] | None = None, *, need_ke
         journal.close()
     if said is None:
         raise UsageError(f"the checkpoint {path} was never begun; start the job with run")
+    if not said.get("input"):
+        raise UsageError(
+            f"{path} belongs to data in memory: make the same call of batchchat.run in Python again, and it goes on"
+        )
     return resume(said, options, checkpoint=str(path), need_key=need_key)
 
 

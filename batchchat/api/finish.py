@@ -30,8 +30,10 @@ _MOST_ERRORS = 3
 _BLOCK = 8192
 
 
-def publish_job(job: Job, table: Table, session: Session, *, observer: Observer, check: Callable[[], None]) -> str:
-    """Write the table with its result columns; its path.
+def publish_job(
+    job: Job, table: Table, session: Session, *, observer: Observer, check: Callable[[], None]
+) -> str | None:
+    """Write the table with its result columns; its path. None for data in memory that are written nowhere.
 
     Raises:
         StorageFull: it cannot be written; the checkpoint has everything.
@@ -39,6 +41,10 @@ def publish_job(job: Job, table: Table, session: Session, *, observer: Observer,
         Interrupted: a signal came; nothing was published.
     """
     total = table.dataset.count()
+    if not job.output_path:
+        session.journal.set_header(money=settled_facts(), tokens=settled_facts())
+        session.journal.complete(session.chain[0])
+        return None
     shape = shape_of(job, table, session)
     if is_as_published(job, session.journal, shape):
         return job.output_path
@@ -81,7 +87,8 @@ def is_as_published(job: Job, journal: Journal, shape: dict[str, Any]) -> bool:
         published is not None
         and journal.header("changed") is False
         and published.get("of") == shape["of"]
-        and all(stamp for _, _, stamp in shape["of"]["input"])
+        and bool(table_files := shape["of"]["input"])  # data in memory have no stamp that tells
+        and all(stamp for _, _, stamp in table_files)
         and published["path"] == job.output_path
         and is_as_it_was(job.output_path, published)
     )
@@ -104,7 +111,9 @@ def write_table(
         columns = journal.results(chain, start, size, RESULTS, without=stale or {})
         return dict(zip(names, columns.values(), strict=True))
 
-    return output.publish(table.dataset, path, table.columns, results, progress=progress, about_to=about_to)
+    return output.publish(
+        table.written or table.dataset, path, table.columns, results, progress=progress, about_to=about_to
+    )
 
 
 def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: JobStopped | None) -> Summary:
@@ -127,6 +136,7 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         stop_reason=None if reason is None else reason.stop_reason,
         status=status if reason is None else status_of(reason),
         message=None if reason is None else _how_to_go_on(job, journal, reason),
+        reason=reason,
         errors=_frequent_errors(journal, chain, rows) if counts.failed and reason is None else [],
     )
 
@@ -152,6 +162,7 @@ def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed,
         stop_reason=None if reason is None else reason.stop_reason,
         status=status if reason is None else status_of(reason),
         message=None if reason is None else _how_to_go_on(job, session.journal, reason),
+        reason=reason,
         answers=answers,
     )
 
@@ -162,6 +173,8 @@ def status_of(reason: JobStopped) -> int:
 
 
 def _how_to_go_on(job: Job, journal: Journal, reason: JobStopped) -> str:
+    if not job.input:
+        return f"{reason}\nwhat was answered is kept in {journal.path}; the same call goes on"
     name = journal.path.name if not journal.path.is_absolute() else str(journal.path)
     target = job.output_path if Path(job.output_path + ".batchchat") == Path(job.checkpoint_path) else name
     if job.rows.trial:

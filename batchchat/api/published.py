@@ -26,7 +26,7 @@ def check_unclaimed(job: Job) -> None:
         UsageError: the output exists without a checkpoint.
     """
     path, checkpoint = job.output_path, job.checkpoint_path
-    if job.rows.trial or job.policy.overwrite or job.policy.restart:
+    if not path or job.rows.trial or job.policy.overwrite or job.policy.restart:
         return
     if not Path(checkpoint).exists() and exists(path):
         raise UsageError(
@@ -42,7 +42,7 @@ def check_unedited(job: Job, journal: Journal) -> None:
         UsageError: its content is not what was published.
     """
     path = job.output_path
-    if job.policy.overwrite or job.policy.restart or not exists(path):
+    if not path or job.policy.overwrite or job.policy.restart or not exists(path):
         return
     known = [facts for facts in (journal.header("published"), journal.header("publishing")) if facts]
     ours = [facts for facts in known if Path(facts["path"]).name == Path(path).name]

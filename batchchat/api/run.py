@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from batchchat import defaults
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
+from batchchat.api.memory import placed
 from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse, total_cost
 from batchchat.api.plan import plan_of, settled_in_all, settled_of
 from batchchat.api.preview import Preview
@@ -26,7 +27,7 @@ from batchchat.api.signals import Signals
 from batchchat.api.table import open_table
 from batchchat.client import Client
 from batchchat.engine import Engine
-from batchchat.errors import EndpointDown, JobStopped, UsageError
+from batchchat.errors import EndpointDown, Interrupted, JobStopped, UsageError
 from batchchat.job import needs_approval
 from batchchat.limiter import Limiter
 from batchchat.records import Endpoint
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from batchchat.api.plan import Plan
     from batchchat.api.purse import Ledgers, Purse
+    from batchchat.api.signals import Switch
     from batchchat.api.summary import Summary
     from batchchat.api.table import Table
     from batchchat.cost.prices import Price
@@ -49,13 +51,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def execute(job: Job, *, observer: Observer, confirm: Callable[[Plan], None] | None = None) -> Summary:
+def execute(job: Job, *, observer: Observer, **more: Any) -> Summary:
     """`run_job` on an event loop of its own: uvloop's where it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_job(job, observer=observer, confirm=confirm))
+        return runner.run(run_job(job, observer=observer, **more))
 
 
-async def run_job(job: Job, *, observer: Observer, confirm: Callable[[Plan], None] | None = None) -> Summary:
+async def run_job(
+    job: Job,
+    *,
+    observer: Observer,
+    confirm: Callable[[Plan], None] | None = None,
+    data: Any = None,
+    switch: Switch | None = None,
+) -> Summary:
     """Run a job, or go on with it.
 
     Args:
@@ -63,6 +72,8 @@ async def run_job(job: Job, *, observer: Observer, confirm: Callable[[Plan], Non
         observer: is told what happens.
         confirm: is shown the plan before the first request, and may raise to give up. It may ask a person and wait:
             nothing else is going on.
+        data: a DataFrame or a Table that is the job's table; None where the job names an input.
+        switch: what stops it in order; None: signals do.
 
     Returns:
         What it came to, also where it was stopped.
@@ -70,6 +81,7 @@ async def run_job(job: Job, *, observer: Observer, confirm: Callable[[Plan], Non
     Raises:
         UsageError: something is wrong with what was asked; nothing was sent.
         JobStopped: the checkpoint could not be opened, or a signal came before the first request.
+        CancelledError: the task was cancelled; requests in flight were drained and kept.
     """
     begun = time.monotonic()
     host = needs_approval(job)
@@ -78,20 +90,26 @@ async def run_job(job: Job, *, observer: Observer, confirm: Callable[[Plan], Non
             f"{job.source} would send {job.endpoint.api_key_env} to {host}, which only the job file names. If that "
             f"is right, say --yes or --base-url {job.endpoint.base_url}"
         )
-    with Signals() as signals:
+    with switch or Signals() as signals:
         async with contextlib.AsyncExitStack() as stack:
             reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="batchchat-reader"))
             loop = asyncio.get_running_loop()
-            table = await loop.run_in_executor(reader, open_table, job)
-            check_unclaimed(job)
+            table = await loop.run_in_executor(reader, lambda: open_table(job, data=data))
+            found = data is not None and not job.checkpoint
+            if not found:
+                check_unclaimed(job)
             signals.check()
             transport = await stack.enter_async_context(await _transport(job, stack))
             model = job.model or await _only_model(transport, job)
             price = await loop.run_in_executor(reader, find_price, job, model)
             check_budget(job, model, price)
             signals.check()
+            if found:
+                job = await loop.run_in_executor(reader, placed, job, table, model)
+                observer.note(f"answers are kept in {job.checkpoint}")
             session = await loop.run_in_executor(
-                reader, lambda: open_session(job, table, model=model, observer=observer, check=signals.check)
+                reader,
+                lambda: open_session(job, table, model=model, observer=observer, check=signals.check, found=found),
             )
             run = _Run(
                 job=job, table=table, session=session, price=price, observer=observer, signals=signals, reader=reader
@@ -111,7 +129,7 @@ class _Run:
     session: Session
     price: Price | None
     observer: Observer
-    signals: Signals
+    signals: Switch
     reader: ThreadPoolExecutor
     committer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "batchchat-committer"))
     purse: Purse | None = None
@@ -136,7 +154,7 @@ class _Run:
         engine = self._engine(client)
         self.signals.listen(engine.stop, engine.abort)
         with self.committer:
-            await self._drained(engine)
+            cancelled = await self._drained(engine)
             unwritten = await self._close_purse()
         reason = engine.reason or self.signals.reason or unwritten
         output = None
@@ -156,6 +174,8 @@ class _Run:
         facts = summary.as_dict()
         with contextlib.suppress(JobStopped):  # a full disk was told of already
             journal.end_run(number, {"stop_reason": summary.stop_reason, **{n: facts[n] for n in _OF_THE_RUN}})
+        if cancelled is not None:
+            raise cancelled
         return summary
 
     async def _in_reader(self, work: Callable[[], T]) -> T:
@@ -251,16 +271,22 @@ class _Run:
 
         return await self._in_reader(lambda: open_purse(self.job, journal, self.price, write=write, outlook=rows_left))
 
-    async def _drained(self, engine: Engine) -> None:
+    async def _drained(self, engine: Engine) -> asyncio.CancelledError | None:
         """Run the engine to its end. When it is stopped, the requests in flight may end: they are being paid for.
 
-        After a signal, or when the endpoint is gone, they have so many seconds.
+        After a signal, or when the endpoint is gone, they have so many seconds. A cancellation of this task is a signal
+        too, and a second one ends it at once; it is given back, so that the run ends in order before it is raised.
         """
         work = asyncio.ensure_future(engine.run())
         hurried_since: float | None = None
+        cancelled: asyncio.CancelledError | None = None
         try:
             while not work.done():
-                await asyncio.wait({work}, timeout=_LOOK_SECONDS)
+                try:
+                    await asyncio.wait({work}, timeout=_LOOK_SECONDS)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    self.signals.press(Interrupted("cancelled"))
                 if hurried_since is None and (self.signals.reason or isinstance(engine.reason, EndpointDown)):
                     hurried_since = time.monotonic()
                 if hurried_since is not None and time.monotonic() - hurried_since >= defaults.DRAIN_SECONDS:
@@ -271,8 +297,9 @@ class _Run:
                 work.cancel()
                 await asyncio.wait({work})
         await work
+        return cancelled
 
-    def _publish(self) -> str:
+    def _publish(self) -> str | None:
         return publish_job(self.job, self.table, self.session, observer=self.observer, check=self.signals.check)
 
     def _summary(self, reason: JobStopped | None) -> Summary:

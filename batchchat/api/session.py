@@ -48,8 +48,19 @@ class Session:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def open_session(job: Job, table: Table, *, model: str, observer: Observer, check: Callable[[], None]) -> Session:
+def open_session(
+    job: Job, table: Table, *, model: str, observer: Observer, check: Callable[[], None], found: bool = False
+) -> Session:
     """Open the checkpoint, compare, reconcile.
+
+    Args:
+        job: what is meant.
+        table: its rows.
+        model: that is asked.
+        observer: is told what a person should know.
+        check: raises Interrupted where somebody wants to stop.
+        found: whether the checkpoint was found by the data, and named by nobody. Then it is no promise to go on with
+            what stands in it: other settings and other rows stand beside those that it has.
 
     Raises:
         UsageError: the settings changed, most rows changed, or the output was edited.
@@ -60,7 +71,7 @@ def open_session(job: Job, table: Table, *, model: str, observer: Observer, chec
         observer.note(f"the old checkpoint is kept as {move_aside(path)}")
     journal = open_journal(path)
     try:
-        return _session(job, table, journal, model=model, observer=observer, check=check)
+        return _session(job, table, journal, model=model, observer=observer, check=check, found=found)
     except BaseException:
         journal.close()
         raise
@@ -74,7 +85,7 @@ def remember(journal: Journal, job: Job, model: str) -> None:
 
 
 def _session(
-    job: Job, table: Table, journal: Journal, *, model: str, observer: Observer, check: Callable[[], None]
+    job: Job, table: Table, journal: Journal, *, model: str, observer: Observer, check: Callable[[], None], found: bool
 ) -> Session:
     builder = make_builder(job, table.dataset, model)
     body = {**job.settings(), "model": model}
@@ -83,10 +94,11 @@ def _session(
         return Session(journal=journal, chain=(number,), builder=builder)
     check_unedited(job, journal)
     begun = journal.header("begun")
-    base = _check_settings(job, journal, begun, body, observer)
+    free = found and not (job.policy.keep_answered or job.policy.retry)
+    base = None if free else _check_settings(job, journal, begun, body, observer)
     number = journal.settings_id(body, base=base)
     chain = journal.chain(number)
-    start = _reconcile(job, table, journal, chain, builder, check)
+    start = _reconcile(job, table, journal, chain, builder, check, approved=found or job.policy.yes)
     stand = journal.header("failures_stand") if base is None else not job.policy.keep_answered
     journal.set_header(begun=number, failures_stand=bool(stand))
     return Session(
@@ -105,6 +117,8 @@ def _reconcile(
     chain: tuple[int, ...],
     builder: RequestBuilder,
     check: Callable[[], None],
+    *,
+    approved: bool,
 ) -> int:
     """Bring every settings of the chain in line; the first row that may be pending."""
     start: int | None = None
@@ -116,7 +130,7 @@ def _reconcile(
             journal=journal,
             settings=number,
             whole=job.rows.limit is None,
-            approved=job.policy.yes,
+            approved=approved,
             claim_now=not own,
             check=check,
         ).run()

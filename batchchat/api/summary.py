@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from batchchat.errors import JobStopped
+
 PUBLIC = (
     "rows",
     "succeeded",
@@ -43,6 +45,7 @@ class Summary:
         stop_reason: None, or a word of the contract.
         status: the exit status.
         message: why it stopped and how to go on; None where it did not.
+        reason: what stopped it.
         answers: of a trial, a row each.
         errors: of the rows that failed, the most frequent errors and how often they came.
     """
@@ -63,6 +66,7 @@ class Summary:
     stop_reason: str | None = None
     status: int = 0
     message: str | None = None
+    reason: JobStopped | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
     errors: list[tuple[str, int]] = field(default_factory=list)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
-from batchchat.dataset import open_dataset
+from batchchat.dataset import MemoryDataset, open_dataset, open_memory
 from batchchat.errors import InputFault, UsageError
-from batchchat.output import check_output
+from batchchat.output import check_names, check_output
 from batchchat.prompt import RequestBuilder
 from batchchat.records import ResultColumn
 
@@ -22,12 +22,17 @@ RESULTS = ("completion", "finish_reason", "prompt_tokens", "completion_tokens", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A job's table, opened, the columns that its output gets, and the state in which its files were opened."""
+    """A job's table, opened, the columns that its output gets, and the state in which its files were opened.
+
+    Attributes:
+        written: the rows as they go to the output; another table than `dataset` only for a DataFrame.
+    """
 
     dataset: FileDataset
     columns: tuple[ResultColumn, ...]
 
     stamps: tuple[tuple[str, storage.Stamp], ...]
+    written: FileDataset | None = field(default=None)
 
     def check_unchanged(self) -> None:
         """See that the input is still what was sent.
@@ -47,24 +52,37 @@ class Table:
                 )
 
 
-def open_table(job: Job, *, check: bool = True) -> Table:
+def open_table(job: Job, *, data: Any = None, check: bool = True) -> Table:
     """Open the table and check it, the templates and the output.
+
+    Args:
+        job: what is meant.
+        data: a DataFrame or a Table that is the table, None where the job names an input.
+        check: whether text is read through.
 
     Raises:
         UsageError: with the file, row or column, and the remedy.
     """
-    if not job.input:
+    if not job.input and data is None:
         raise UsageError("there is no INPUT: name a table (.csv, .tsv, .parquet, .jsonl) or a job file (.toml)")
     limit = None if job.rows.trial else job.rows.limit
-    dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding, limit=limit)
+    dataset: FileDataset
+    if data is None:
+        dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding, limit=limit)
+    else:
+        dataset = open_memory(data, limit=limit)
     stamps = tuple((path, storage.stamp(path)) for path in dataset.paths)
     make_builder(job, dataset, job.model or "")
     columns = result_columns(job)
-    if not job.rows.trial:
-        check_output(dataset, job.output_path, columns)
+    written = dataset
+    if not job.rows.trial and job.output_path:
+        written = dataset.written(job.output_path) if isinstance(dataset, MemoryDataset) else dataset
+        check_output(written, job.output_path, columns)
+    if data is not None:
+        check_names(dataset, columns)
     if check:
         dataset.check()
-    return Table(dataset=dataset, columns=columns, stamps=stamps)
+    return Table(dataset=dataset, columns=columns, stamps=stamps, written=written)
 
 
 def make_builder(job: Job, dataset: Dataset, model: str) -> RequestBuilder:

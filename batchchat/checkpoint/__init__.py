@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from batchchat.checkpoint.codec import Stored
 from batchchat.checkpoint.journal import Counts, Journal, Mark, move_aside, open_journal, read_journal
+from batchchat.checkpoint.keys import stored_keys
 from batchchat.checkpoint.lock import is_running
 from batchchat.checkpoint.settled import settled_rows
 from batchchat.checkpoint.usage import usage_since, usage_sums, usages
@@ -23,6 +24,7 @@ __all__ = [
     "open_journal",
     "read_journal",
     "settled_rows",
+    "stored_keys",
     "usage_since",
     "usage_sums",
     "usages",

@@ -10,6 +10,7 @@ from batchchat import storage
 from batchchat.dataset.delimited import DelimitedPart
 from batchchat.dataset.encoding import check_delimiter, find_encoding
 from batchchat.dataset.jsonl import JsonlPart
+from batchchat.dataset.memorypart import FramePart, TablePart
 from batchchat.dataset.parquet import ParquetPart
 from batchchat.defaults import CHECK_BYTES
 from batchchat.errors import UsageError
@@ -19,7 +20,7 @@ from batchchat.tables import SUFFIXES, find_format, require_format
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Part = DelimitedPart | JsonlPart | ParquetPart
+Part = DelimitedPart | JsonlPart | ParquetPart | TablePart | FramePart
 
 
 class Dataset(ABC):

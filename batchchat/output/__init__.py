@@ -7,7 +7,8 @@ Unchanged means unchanged: where input and output have the same format, what was
 The same input and results give the same bytes.
 """
 
-from batchchat.output.check import check_output
+from batchchat.output.check import check_names, check_output
+from batchchat.output.joined import joined
 from batchchat.output.publish import Published, digest, publish
 
-__all__ = ["Published", "check_output", "digest", "publish"]
+__all__ = ["Published", "check_names", "check_output", "digest", "joined", "publish"]

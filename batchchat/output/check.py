@@ -27,9 +27,9 @@ def check_output(dataset: Table, path: str, columns: Sequence[ResultColumn]) -> 
             that is missing or cannot be written to.
     """
     form = find_format(path)
-    if form is None and (len(dataset.paths) == 1 and dataset.paths[0] == dataset.name):
+    if form is None and (not dataset.paths or dataset.paths == (dataset.name,)):  # in memory, or one file
         require_format(path, f"the output {path}")
-    _reject_names(dataset, columns)
+    check_names(dataset, columns)
     for source in (dataset.name, *dataset.paths):
         if storage.same_file(path, source):
             raise UsageError(f"the output {path} is the input. Name another one.")
@@ -44,7 +44,8 @@ def check_output(dataset: Table, path: str, columns: Sequence[ResultColumn]) -> 
         raise UsageError(f"the output {path} cannot be written: {reason}.")
 
 
-def _reject_names(dataset: Table, columns: Sequence[ResultColumn]) -> None:
+def check_names(dataset: Table, columns: Sequence[ResultColumn]) -> None:
+    """Finds a result column that the table has already. Raises UsageError."""
     taken = [column.name for column in columns if column.name in dataset.columns]
     if taken:
         raise UsageError(

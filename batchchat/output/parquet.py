@@ -106,6 +106,8 @@ def from_parquet(sink: Sink, spans: Iterable[tuple[ParquetSource, int | None]], 
 
 def _options(part: ParquetSource) -> dict[str, Any]:
     """Written as the input was: compression by column, timestamps of 96 bits, Arrow's schema."""
+    if not part.size:
+        return {"compression": "zstd"}
     with part.open() as file:
         metadata = file.metadata
         if not metadata.num_row_groups:

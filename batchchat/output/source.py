@@ -57,10 +57,10 @@ class JsonSource(TextSource, Protocol):
 
 
 class ParquetSource(Source, Protocol):
-    """A Parquet file."""
+    """A Parquet file, or a table in memory."""
 
     schema: Any
-    size: int
+    size: int  # in bytes; 0 where it is in memory
 
     def raw(self, first: int, end: int) -> Iterator[bytes]:
         """The file's bytes from one place to another."""

@@ -63,6 +63,8 @@ def fits(spans: Sequence[Span]) -> bool:
     """Whether these files can be spliced: read whole, not encrypted, and alike down to the physical schema."""
     if any(stop is not None and part.rows is not None and stop < part.rows for part, stop in spans):
         return False
+    if any(not part.size for part, _ in spans):  # in memory: there are no bytes to copy
+        return False
     footers = [_Footer(part) for part, _ in spans]
     return all(footer.plain and footer.kind == footers[0].kind for footer in footers)
 

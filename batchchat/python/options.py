@@ -1,0 +1,70 @@
+"""The options of `run`, by name and type. Those of every call (prompt, model, output, ...) stand in its signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from os import PathLike
+from typing import Any, TypedDict
+
+Path = str | PathLike[str]
+Pairs = Mapping[str, Any]
+Dollars = float | str | Decimal
+
+
+class Options(TypedDict, total=False):
+    """What `run` takes besides the names in its signature; none of them must be given, and None means not given.
+
+    Times are seconds, rates are per minute, money is US dollars, rows are counted from 1.
+    """
+
+    # What is asked.
+    prompt_column: str | None
+    prompt_file: Path | None
+    messages_column: str | None
+    system: str | None
+    # The request.
+    temperature: float | None
+    top_p: float | None
+    n: int | None
+    stream: bool | None
+    stop: str | Sequence[str] | None
+    max_tokens: int | None
+    max_completion_tokens: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Pairs | None
+    user: str | None
+    seed: int | None
+    response_format: Pairs | None
+    extra_body: Pairs | None
+    # The endpoint.
+    base_url: str | None
+    api_key_env: str | None
+    header: Mapping[str, str] | Sequence[str] | None
+    # The pool.
+    concurrency: int | None
+    rpm: float | None
+    tpm: float | None
+    timeout: float | None
+    max_retries: int | None
+    max_outage: float | None
+    max_retry_after: float | None
+    # The rows.
+    limit: int | None
+    sample: int | None
+    seed_rows: int | None
+    rows: str | Sequence[int] | None
+    # The job.
+    max_cost: Dollars | None
+    price: str | Mapping[str, float] | None
+    retry: str | Sequence[str] | None
+    retry_failed: bool
+    keep_answered: bool
+    restart: bool
+    overwrite: bool
+    prefix: str | None
+    yes: bool
+    # Text files.
+    delimiter: str | None
+    encoding: str | None
