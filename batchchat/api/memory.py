@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from batchchat import defaults, output
 from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.find import begun_chain
+from batchchat.api.published import check_unclaimed
 from batchchat.api.table import RESULTS, make_builder, result_columns
 from batchchat.checkpoint import read_journal, stored_keys
 from batchchat.dataset import open_memory
@@ -40,12 +41,20 @@ FOLDER = ".batchchat"
 _BLOCK = 8192
 
 
-def find_place(job: Job, table: Table, model: str) -> str:
-    """The checkpoint of data in memory: the one that knows them, else a new one. Nothing is made.
+def placed(job: Job, table: Table, model: str) -> Job:
+    """The job of data in memory with its checkpoint: the one that knows them, else a new one.
 
     Raises:
-        UsageError: answers are to be kept or retried, and no checkpoint has any of these rows.
+        UsageError: answers are to be kept or retried, and no checkpoint has any of these rows; or the output exists and
+            is not of that checkpoint.
     """
+    job = replace(job, checkpoint=_find_place(job, table, model))
+    check_unclaimed(job)
+    _make_folder(job)
+    return job
+
+
+def _find_place(job: Job, table: Table, model: str) -> str:
     folder = Path(FOLDER).absolute()
     body = {**job.settings(), "model": model}
     builder = make_builder(job, table.dataset, model)
@@ -71,12 +80,8 @@ def find_place(job: Job, table: Table, model: str) -> str:
     return str(found or exact)
 
 
-def make_place(job: Job) -> None:
-    """Make the folder of checkpoints, which tells git to pass it by.
-
-    Raises:
-        UsageError: it cannot be made.
-    """
+def _make_folder(job: Job) -> None:
+    """Make the folder of checkpoints, which tells git to pass it by."""
     folder = Path(job.checkpoint_path).parent
     try:
         folder.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from batchchat.api.published import check_unedited
 from batchchat.api.reconcile import Reconciler
 from batchchat.api.table import make_builder
 from batchchat.checkpoint import move_aside, open_journal
-from batchchat.errors import SettingsChanged
+from batchchat.errors import JobStopped, SettingsChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +67,13 @@ def open_session(
         CheckpointBusy, CheckpointDamaged: as `open_journal`.
     """
     path = Path(job.checkpoint_path)
-    if job.policy.restart and path.exists():
-        observer.note(f"the old checkpoint is kept as {move_aside(path)}")
-    journal = open_journal(path)
+    try:
+        if job.policy.restart and path.exists():
+            observer.note(f"the old checkpoint is kept as {move_aside(path)}")
+        journal = open_journal(path)
+    except JobStopped as stopped:
+        stopped.checkpoint = str(path)
+        raise
     try:
         return _session(job, table, journal, model=model, observer=observer, check=check, found=found)
     except BaseException:
