@@ -132,7 +132,6 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         prompt_tokens=counts.prompt_tokens,
         completion_tokens=counts.completion_tokens,
         checkpoint=str(journal.path),
-        reused=feed.reused,
         stop_reason=None if reason is None else reason.stop_reason,
         status=status if reason is None else status_of(reason),
         message=None if reason is None else _how_to_go_on(job, journal, reason),

@@ -133,6 +133,7 @@ class _Run:
     reader: ThreadPoolExecutor
     committer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "batchchat-committer"))
     purse: Purse | None = None
+    answered: int = 0
     feed: Feed = field(init=False)
     preview: Preview = field(init=False)
 
@@ -256,6 +257,7 @@ class _Run:
         facts = {name: ledger_facts(ledger) for name, ledger in ledgers.items()}
         with session.lock:
             session.journal.commit(session.chain[0], outcomes, **facts)
+            self.answered += sum(outcome.error is None for outcome in outcomes)
             return self.preview.committed(outcomes)
 
     async def _open_purse(self) -> Purse | None:
@@ -307,7 +309,7 @@ class _Run:
             return summarize_trial(self.job, self.session, self.preview, feed=self.feed, reason=reason)
         summary = summarize(self.job, self.table, self.session, feed=self.feed, reason=reason)
         cost = total_cost(self.session.journal, self.session.chain, summary.rows, self.price)
-        return replace(summary, cost_usd=cost)
+        return replace(summary, cost_usd=cost, reused=max(0, summary.succeeded - self.answered))
 
 
 async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
