@@ -17,6 +17,7 @@ import pytest
 
 from batchchat.api import execute, plan_job
 from batchchat.cli import app, changes, header, stream
+from batchchat.cost.interval import Range
 from batchchat.errors import Interrupted, UsageError
 from batchchat.events import Observer
 from batchchat.job import resolve
@@ -45,6 +46,11 @@ def table(*prompts):
         csv.writer(file).writerows([["prompt"], *([prompt] for prompt in prompts)])
 
 
+def cost(*amounts):
+    low, expected, high = (None if one is None else Decimal(one) for one in amounts)
+    return Range(low=low, expected=expected, high=high)
+
+
 def plan(**facts):
     known = {"output": "o", "checkpoint": "c", "trial": False, "limits": {}, "key": None, "model": "m", "host": "h"}
     return header.lines(_plan(**{**known, **facts}))
@@ -71,7 +77,7 @@ def test_the_header_tells_rows_host_key_model_and_limits(run, simulator, monkeyp
     assert err.splitlines()[:3] == [
         "t.csv: 2 rows, 2 to send",
         f"to {host} with the key in MY_KEY, model m",
-        "4 at once, 60,000 requests/min",
+        "4 at once, 60,000 requests/min, cost 0.000014 USD for the prompts alone (estimate --sample 50 tells more)",
     ]
     assert "hidden-key" not in err
     _, _, err = run(*words, "-c", "4")
@@ -116,23 +122,26 @@ def test_unknown_numbers_are_not_guessed():
     assert plan(rows=None, to_send=None).splitlines()[0] == "t.csv: rows are counted as they are read"
     assert plan(host="this machine").splitlines()[1] == "to this machine, model m"
     assert plan(model=None).splitlines()[1] == "to h without a key, model as the endpoint says"
-    assert plan(expected_cost=Decimal("1.5"), limits={"max_cost": 2.0}).splitlines()[2] == (
-        "at most 2.00 USD, expected cost 1.50 USD"
+    assert plan(cost=cost("1", "1.5", "2"), limits={"max_cost": 2.0}).splitlines()[2] == (
+        "at most 2.00 USD, expected cost 1.50 USD (1.00 USD to 2.00 USD)"
     )
+    assert plan(cost=cost("1", None, None)).splitlines()[2].startswith("cost 1.00 USD for the prompts")
+    assert len(plan(cost=cost("0", "0", "0")).splitlines()) == 2
 
 
 @pytest.mark.parametrize(
-    ("cost", "options", "terminal", "asked"),
+    ("amounts", "options", "terminal", "asked"),
     [
-        ("11", {}, True, True),
-        ("9", {}, True, False),
+        (("8", "11", "12"), {}, True, True),
+        (("11", None, None), {}, True, True),
+        (("8", "9", "11"), {}, True, False),
         (None, {}, True, False),
-        ("11", {"yes": True}, True, False),
-        ("11", {"max_cost": "20"}, True, False),
-        ("11", {}, False, False),
+        (("8", "11", "12"), {"yes": True}, True, False),
+        (("8", "11", "12"), {"max_cost": "20"}, True, False),
+        (("8", "11", "12"), {}, False, False),
     ],
 )
-def test_a_person_is_asked_above_ten_dollars(monkeypatch, cost, options, terminal, asked):
+def test_a_person_is_asked_above_ten_dollars(monkeypatch, amounts, options, terminal, asked):
     """At a terminal, without --yes or --max-cost, an expected cost above 10 USD is a question; no answer is a no."""
     monkeypatch.setattr(stream, "at_terminal", lambda: terminal)
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
@@ -144,13 +153,29 @@ def test_a_person_is_asked_above_ten_dollars(monkeypatch, cost, options, termina
         key=None,
         model="m",
         host="h",
-        expected_cost=None if cost is None else Decimal(cost),
+        cost=None if amounts is None else cost(*amounts),
     )
     if asked:
         with pytest.raises(UsageError, match="nothing was sent"):
             header.confirm(found, job(**options))
         monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     header.confirm(found, job(**options))
+
+
+def test_a_no_at_the_terminal_sends_nothing(run, simulator, monkeypatch):
+    """The question is asked before the first request, also with --quiet; a no is status 2."""
+    server = simulator()
+    table("one")
+    monkeypatch.setattr(stream, "at_terminal", lambda: True)
+    words = ("run", "t.csv", "--base-url", server.base_url, "-m", "m", "--quiet", "--max-tokens", "9")
+    words += ("--price", "input=1000000,output=1000000")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert "Send it? [y/N]" in err
+    assert server.stats()["received"] == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run(*words)[0] == 0
 
 
 def test_who_says_no_sends_nothing(simulator):

@@ -6,6 +6,8 @@ session.py    the checkpoint of a job: settings compared, the output unchanged
 reconcile.py  what the checkpoint holds against what the table asks now
 feed.py       the rows that are to be sent
 rows.py       which rows a trial takes
+preview.py    answers that are shown as they come
+plan.py       what a run would do: for --dry-run and the header
 signals.py    Ctrl-C and its kin
 finish.py     publish and sum up
 summary.py    what a run came to

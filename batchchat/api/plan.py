@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchchat.checkpoint import Journal
+    from batchchat.cost.interval import Range
     from batchchat.dataset import Dataset
     from batchchat.job import Job
 
@@ -39,7 +40,7 @@ class Plan:
         host: where to; key: the variables that secrets come from, None where none is sent.
         model: None where the endpoint would be asked which it has.
         limits: of the pool, as far as they were told; max_cost is the budget in US dollars.
-        expected_cost: of what would be sent, in US dollars, None where nobody knows.
+        cost: of what would be sent, in US dollars, None where nobody knows or asked.
     """
 
     input: str
@@ -53,12 +54,15 @@ class Plan:
     key: str | None
     model: str | None
     limits: dict[str, float]
-    expected_cost: Decimal | None = None
+    cost: Range[Decimal] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The same, JSON-able."""
-        cost = self.expected_cost
-        return asdict(self) | {"expected_cost": None if cost is None else float(cost)}
+        """The same, JSON-able: the cost as `cost_usd`, with low, expected and high."""
+        facts = asdict(self)
+        cost = facts.pop("cost")
+        if cost is not None:
+            cost = {name: None if value is None else float(value) for name, value in cost.items()}
+        return {**facts, "cost_usd": cost}
 
 
 def plan_job(job: Job) -> Plan:

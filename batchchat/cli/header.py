@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from batchchat import defaults
@@ -35,10 +36,22 @@ def _lines(plan: Plan) -> Iterator[str]:
     where = plan.host if plan.host == "this machine" else f"{plan.host} {key}"
     yield f"to {where}, model {plan.model or 'as the endpoint says'}"
     told = [words.format(plan.limits[name]) for name, words in _LIMITS.items() if name in plan.limits]
-    if plan.expected_cost is not None:
-        told.append(f"expected cost {amount.money(plan.expected_cost)}")
+    told += _cost(plan)
     if told:
         yield ", ".join(told)
+
+
+def _cost(plan: Plan) -> Iterator[str]:
+    cost = plan.cost
+    if cost is None or cost.high == 0:
+        return
+    if cost.expected is not None:
+        between = ""
+        if cost.low is not None and cost.high is not None and cost.low != cost.high:
+            between = f" ({amount.money(cost.low)} to {amount.money(cost.high)})"
+        yield f"expected cost {amount.money(cost.expected)}{between}"
+    elif cost.low is not None:
+        yield f"cost {amount.money(cost.low)} for the prompts alone (estimate --sample 50 tells more)"
 
 
 def _rows(plan: Plan) -> str:
@@ -56,10 +69,20 @@ def confirm(plan: Plan, job: Job) -> None:
     Raises:
         UsageError: the answer was no.
     """
-    cost = plan.expected_cost
-    bounded = job.policy.yes or job.money.max_cost is not None
-    if cost is None or cost <= defaults.ASK_ABOVE_USD or bounded or not stream.at_terminal():
+    cost = likely(plan)
+    if cost <= defaults.ASK_ABOVE_USD or not may_ask(job):
         return
-    stream.tell(f"This will cost about {amount.money(cost)}; --max-cost USD would be a bound.")
+    stream.tell(f"This will cost about {amount.money(cost)} or more; --max-cost USD would be a bound.")
     if not stream.agreed("Send it?"):
         raise UsageError("nothing was sent")
+
+
+def likely(plan: Plan) -> Decimal:
+    """What is expected, or the least that is known; 0 where nothing is."""
+    known = () if plan.cost is None else (plan.cost.expected, plan.cost.low)
+    return next((cost for cost in known if cost is not None), Decimal(0))
+
+
+def may_ask(job: Job) -> bool:
+    """Whether somebody is there to be asked, and has not answered already."""
+    return not job.policy.yes and job.money.max_cost is None and stream.at_terminal()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from batchchat.cli import answer, ending, header, stream
@@ -29,10 +30,13 @@ def launch(job: Job, *, as_json: bool, quiet: bool) -> int:
         with display(tally, file=sys.stderr, quiet=quiet, show=_show(job, as_json=as_json)) as pause:
 
             def confirm(found: Plan) -> None:
+                if quiet and not header.may_ask(job):
+                    return
+                plan = _priced(found, job)
                 with pause():
                     if not quiet:
-                        stream.tell(header.lines(found))
-                    header.confirm(found, job)
+                        stream.tell(header.lines(plan))
+                    header.confirm(plan, job)
 
             summary = execute(job, observer=tally, confirm=confirm)
     except JobStopped as stopped:
@@ -81,7 +85,15 @@ def _show_rest(summary: Summary, tally: Tally) -> None:
 
 
 def plan(job: Job) -> Plan:
-    """What the job would do."""
+    """What the job would do, and what it would cost."""
     from batchchat.api import plan_job
 
-    return plan_job(job)
+    return _priced(plan_job(job), job)
+
+
+def _priced(found: Plan, job: Job) -> Plan:
+    from batchchat.api import expected_cost
+
+    if not found.to_send or found.model is None:
+        return found
+    return replace(found, cost=expected_cost(replace(job, model=found.model), to_send=found.to_send))
