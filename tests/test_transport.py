@@ -243,6 +243,28 @@ async def test_a_refusal_keeps_its_completion():
     assert found.completion.contents == (None,)
 
 
+@pytest.mark.parametrize(
+    ("answer", "latency", "first_token"),
+    [
+        (http(completion()), 4, None),
+        (http(sse(delta("a", finish="stop"))), 4, None),
+        (DONE, 16, 4),
+        (chunked(sse(delta("a", finish="stop"), done=False)), 16, 4),
+    ],
+    ids=["whole", "stream-by-another-name", "stream", "stream-without-done"],
+)
+async def test_times_are_seconds_from_the_start(answer, latency, first_token):
+    """To the last byte, and to the first chunk that speaks."""
+    times = iter([100.0, 104.0, 116.0, 999.0])
+    async with ScriptedServer([answer]) as server:
+        endpoint = Endpoint(base_url=server.url)
+        async with Transport(
+            endpoint, connections=1, timeout=30, stream=True, environment={}, clock=lambda: next(times)
+        ) as opened:
+            found = await opened.send(REQUEST)
+    assert (found.latency, found.first_token) == (latency, first_token)
+
+
 async def test_no_error_shows_the_key():
     """Not even where the endpoint echoes it."""
     for status in (400, 401, 429, 500):
@@ -380,6 +402,24 @@ async def test_stream_options_are_left_out_where_they_are_refused():
         before = len(server.received)
         assert (await opened.send(REQUEST)).contents == ("hello",)
     assert len(server.received) == before + 1
+
+
+async def test_stream_options_may_be_refused_by_the_name_of_the_parameter():
+    """The message need not name them."""
+
+    async def old(peer, received):
+        refused = "stream_options" in received.json
+        await peer.send(http(error("unknown field", param="stream_options"), 400) if refused else DONE)
+
+    async with ScriptedServer([old]) as server:
+        assert (await ask(server.url, stream=True)).contents == ("hello",)
+
+
+async def test_other_refusals_are_not_taken_for_it():
+    """A bad request is sent once."""
+    async with ScriptedServer([http(error("bad"), 400)]) as server:
+        assert type(await fault(server.url, stream=True)) is BadRequest
+    assert len(server.received) == 1
 
 
 async def test_stream_options_that_go_on_being_refused_are_the_rows_error():

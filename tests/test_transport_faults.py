@@ -103,6 +103,59 @@ def test_errors_below_aiohttp_are_translated(kind):
     assert isinstance(translate(fault, scene), RequestError | JobStopped)
 
 
+EXPECTED = {
+    ConnectionLost: "ClientConnectorError ClientConnectorDNSError ClientProxyConnectionError UnixClientConnectorError "
+    "ConnectionTimeoutError ClientSSLError ClientConnectorSSLError SSLError ClientError ClientConnectionError "
+    "ClientConnectionResetError ClientOSError ServerConnectionError ServerDisconnectedError UploadAbortedError OSError "
+    "RuntimeError ClientHttpProxyError",
+    RequestTimeout: "ServerTimeoutError SocketTimeoutError TimeoutError",
+    UnreadableReply: "ClientPayloadError ClientResponseError ContentTypeError HttpProcessingError "
+    "WSServerHandshakeError WSMessageTypeError",
+    BadRequest: "TooManyRedirects RedirectClientError InvalidUrlRedirectClientError NonHttpUrlRedirectClientError",
+    EndpointDown: "ClientConnectorCertificateError ServerFingerprintMismatch SSLCertVerificationError InvalidURL "
+    "InvalidUrlClientError NonHttpUrlClientError",
+}
+BY_NAME = {name: kind for kind, names in EXPECTED.items() for name in names.split()}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_each_class_becomes(name):
+    """The table, line by line; a name that nobody expects fails."""
+    fault = type(name, (Exception,), {})("x")
+    found = translate(fault, Scene(where="h:1", fresh=False, answered=False, timeout=1, connect_timeout=1))
+    assert type(found) is BY_NAME[name]
+    assert "h:1" in str(found)
+
+
+def test_what_a_person_reads_about_a_connection():
+    """The reason, as far as there is one."""
+    scene = Scene(where="h:1", fresh=True, answered=False, timeout=7, connect_timeout=3)
+
+    def said(name, *args, **facts):
+        fault = type(name, (OSError,), {})(*args)
+        for fact, value in facts.items():
+            setattr(fault, fact, value)
+        return str(translate(fault, scene))
+
+    refused = OSError(errno.ECONNREFUSED, "Connection refused")
+    mute = type("E", (), {"reason": "WRONG_VERSION"})()
+    unnamed = OSError("Multiple exceptions: all of them")
+    assert said("ClientConnectorError", os_error=refused).endswith("no connection to h:1: Connection refused")
+    assert said("ClientConnectorError", os_error=unnamed).endswith("h:1: Multiple exceptions: all of them")
+    assert said("ClientConnectorError").endswith("no connection to h:1: ClientConnectorError")
+    assert said("ClientSSLError", os_error=type("E", (), {"reason": "WRONG_VERSION_NUMBER"})()).endswith(
+        "WRONG_VERSION_NUMBER"
+    )
+    assert said("ClientSSLError", "odd").endswith("no TLS connection to h:1: odd")
+    assert said("ClientOSError", errno.EPIPE, "Broken pipe").endswith("the connection to h:1 broke: Broken pipe")
+    assert said("ServerDisconnectedError").endswith("broke: it was closed without an answer")
+    assert said("ServerTimeoutError").endswith("no answer: h:1 said nothing for 7 s")
+    assert said("ConnectionTimeoutError").endswith("no connection to h:1 within 3 s")
+    assert said("ServerFingerprintMismatch", "no match").startswith(
+        "the certificate of h:1 cannot be trusted: no match"
+    )
+
+
 def test_a_fault_of_ours_is_not_hidden():
     """A bug in this house is not taken for the network's."""
     scene = Scene(where="h:1", fresh=True, answered=False, timeout=1, connect_timeout=1)

@@ -12,7 +12,7 @@ from fakes import ScriptedServer, completion, http
 
 from batchchat.errors import ConnectionLost, EndpointDown, UsageError
 from batchchat.records import Endpoint, Secret
-from batchchat.transport import Transport, surroundings
+from batchchat.transport import Transport, session, surroundings
 from batchchat.transport.surroundings import allow_files, open_socket, proxy_for, trust
 from batchchat.wire import make_request
 
@@ -87,6 +87,10 @@ def test_no_proxy_exempts_names(no_proxy, exempt):
         ("10.1.2.3", "10.0.0.0/8", True),
         ("11.1.2.3", "10.0.0.0/8", False),
         ("10.1.2.3", "2.3", False),
+        ("10.1.2.3", "x,10.1.2.3", True),
+        ("a.b.c", "b.c", True),
+        ("a.b.c", "[b.c]:80", True),
+        ("a.b.c", "b.c.", True),
         ("10.1.2.3", "10.1.2.3:80", True),
         ("10.1.2.3", "10.1.2.3:81", False),
         ("[fd00::1]", "fd00::/8", True),
@@ -206,6 +210,9 @@ def test_a_socket_notices_when_its_peer_is_gone():
     """Long answers are waited for with keep-alive probes."""
     with open_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ())) as opened:
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5)):
+            if hasattr(socket, name):  # Linux has them all
+                assert opened.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of open files")
@@ -225,6 +232,56 @@ def test_room_is_made_for_as_many_files_as_connections(monkeypatch):
     said["soft"] = resource.RLIM_INFINITY
     allow_files(9999)
     assert limits == [(1256, 4096), (4096, 4096), (10_255, resource.RLIM_INFINITY)]
+
+
+class Context:
+    """An ssl context that knows no authority until one is loaded."""
+
+    def __init__(self, known=0):
+        self.known, self.loaded = known, None
+
+    def cert_store_stats(self):
+        return {"x509_ca": self.known}
+
+    def load_verify_locations(self, cafile):
+        self.loaded = cafile
+
+
+@pytest.mark.parametrize(
+    ("known", "places", "fallen_back"),
+    [
+        (0, (None, None), True),
+        (3, (None, None), False),
+        (0, ("/etc/ssl/cert.pem", None), False),
+        (0, (None, "/etc/ssl/certs"), False),
+    ],
+)
+def test_a_system_without_authorities_falls_back(monkeypatch, known, places, fallen_back):
+    """Python from python.org on a Mac knows none: those that come with certifi are trusted then, and only then."""
+    context = Context(known)
+    paths = type("Paths", (), {"cafile": places[0], "capath": places[1]})
+    monkeypatch.setattr(surroundings.ssl, "create_default_context", lambda **_: context)
+    monkeypatch.setattr(surroundings.ssl, "get_default_verify_paths", lambda: paths)
+    assert trust({}) is context
+    assert (context.loaded is not None) is fallen_back
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "asked"),
+    [
+        ("http://h.example", {}, False),
+        ("https://h.example", {}, True),
+        ("http://h.example", {"HTTP_PROXY": "https://p.example"}, True),
+        ("http://h.example", {"HTTP_PROXY": "http://p.example"}, False),
+    ],
+)
+async def test_certificates_are_read_where_they_are_needed(monkeypatch, url, environment, asked):
+    """For https, to the endpoint or to the proxy; reading them takes its time."""
+    read = []
+    monkeypatch.setattr(session, "trust", lambda told: read.append(told) or True)
+    made = Transport(Endpoint(base_url=url), connections=1, timeout=1, stream=False, environment=environment)
+    async with made:
+        assert read == ([environment] if asked else [])
 
 
 async def test_a_transport_may_be_made_without_a_loop_running():

@@ -385,6 +385,9 @@ def test_what_a_person_reads_when_the_job_stops():
     assert str(judge(401, error("Incorrect API key", code="invalid_api_key"))) == (
         "the endpoint refuses the key (HTTP 401, invalid_api_key): Incorrect API key"
     )
+    assert str(judge(404)) == (
+        "nothing is at this path of the endpoint; check the base URL (most end in /v1) (HTTP 404): Not Found"
+    )
     assert str(judge(402)) == "the account has no money or quota left (HTTP 402): Payment Required"
 
 
@@ -403,6 +406,8 @@ def test_what_a_person_reads_when_the_job_stops():
         (b"null", "Internal Server Error"),
         ({"error": "text"}, "text"),
         ({"error": {"error": "inner"}}, "inner"),
+        ({"error": {"msg": "short"}}, "short"),
+        ({"error": {"detail": "more"}}, "more"),
         ({"message": "plain", "type": "t"}, "plain"),
         ({"detail": "text"}, "text"),
         ({"detail": [{"loc": ["body", "n"], "msg": "too big", "type": "t"}, {"msg": "b"}, "c"]}, "n: too big; b; c"),

@@ -105,6 +105,12 @@ def test_requests_of_a_project_are_counted_too():
     assert limits(more={"x-ratelimit-remaining-project-requests": "3"}).requests_remaining == 3
 
 
+@pytest.mark.parametrize("name", ["X-RATELIMIT-REMAINING-TOKENS", "X-RateLimit-Remaining-Tokens"])
+def test_names_of_headers_in_any_case(name):
+    """HTTP does not tell them apart."""
+    assert rate_limits({name: "3"}) == RateLimits(tokens_remaining=3)
+
+
 def test_headers_without_a_kind_count_requests():
     """Gateways say `X-RateLimit-Limit` and mean requests; their reset is a Unix time in milliseconds."""
     found = limits(x_ratelimit_limit="20", x_ratelimit_remaining="0", x_ratelimit_reset=str(int(NOW + 60) * 1000))

@@ -223,6 +223,11 @@ def test_what_a_message_says_beside_is_kept(more):
     assert json.loads(read(choice(**more)).message) == [choice(**more)]
 
 
+def test_an_index_that_is_not_the_position_is_kept():
+    """A choice that was asked for as another one's sibling says so."""
+    assert json.loads(read(choice(index=5)).message)[0]["index"] == 5
+
+
 def test_what_says_nothing_is_not_kept():
     """Empty fields do not cost a checkpoint its space."""
     body = {**choice(refusal=None, tool_calls=[], annotations=[], audio=None, role=None), "logprobs": None}

@@ -339,6 +339,12 @@ def test_odd_indexes(index):
     assert read(sse(delta("a", index=index, finish="stop"))).contents == ("a",)
 
 
+def test_a_chunk_without_an_index_is_the_first_choices():
+    """Servers with one choice may leave it out."""
+    bare = {"choices": [{"delta": {"content": "b"}, "finish_reason": "stop"}]}
+    assert read(sse(delta("a"), bare)).contents == ("ab",)
+
+
 def test_half_a_character_waits_for_its_other_half():
     """Servers that cut text by UTF-16 units split a character over two events."""
     text = sse('{"choices":[{"delta":{"content":"a\\ud83d"}}]}', '{"choices":[{"delta":{"content":"\\ude00b"}}]}')
@@ -378,7 +384,16 @@ def test_it_can_be_seen_whether_a_stream_goes_on():
     assert (stream.chunks, stream.done, stream.is_whole()) == (4, True, True)
 
 
-@pytest.mark.parametrize("more", [{"refusal": "no"}, {"tool_calls": [{"index": 0}]}, {"reasoning_content": "hm"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"refusal": "no"},
+        {"tool_calls": [{"index": 0}]},
+        {"function_call": {"name": "f"}},
+        {"reasoning_content": "hm"},
+        {"reasoning": "hm"},
+    ],
+)
 def test_the_first_token_may_be_other_than_content(more):
     """A refusal, a call or reasoning is the model speaking."""
     stream = EventStream(HEADERS)
