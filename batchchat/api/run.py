@@ -84,12 +84,7 @@ async def run_job(
         CancelledError: the task was cancelled; requests in flight were drained and kept.
     """
     begun = time.monotonic()
-    host = needs_approval(job)
-    if host is not None:
-        raise UsageError(
-            f"{job.source} would send {job.endpoint.api_key_env} to {host}, which only the job file names. If that "
-            f"is right, say --yes or --base-url {job.endpoint.base_url}"
-        )
+    _check_approval(job)
     with switch or Signals() as signals:
         async with contextlib.AsyncExitStack() as stack:
             reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="batchchat-reader"))
@@ -118,6 +113,16 @@ async def run_job(
                 return await run.go(transport, model, begun, confirm)
             finally:
                 await loop.run_in_executor(reader, session.journal.close)
+
+
+def _check_approval(job: Job) -> None:
+    """A key goes to a host that only a job file names after a person approved it."""
+    host = needs_approval(job)
+    if host is not None:
+        raise UsageError(
+            f"{job.source} would send {job.endpoint.api_key_env} to {host}, which only the job file names. If that "
+            f"is right, say --yes or --base-url {job.endpoint.base_url}"
+        )
 
 
 @dataclass(slots=True, kw_only=True)
