@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from batchchat.checkpoint import Mark, is_running, move_aside, open_journal, read_journal
+from batchchat.checkpoint import Mark, exists, is_running, move_aside, open_journal, read_journal
+from batchchat.checkpoint.schema import FORMAT
 from batchchat.errors import BadRequest, CheckpointBusy, CheckpointDamaged, StorageFull, UsageError
 from batchchat.records import Attempts, Completion, Outcome, Usage
 
@@ -102,7 +104,8 @@ def test_what_could_not_be_committed_is_not_counted(journal, path):
     assert (journal.counts_of(settings).answered, journal.counts_of(settings).failed) == (7, 1)
     assert journal.mark(settings, 1) is not None
     with contextlib.closing(sqlite3.connect(path)) as database:
-        assert database.execute("SELECT answered, failed FROM counters").fetchall() == [(7, 1)]
+        of_settings = "SELECT answered, failed FROM counters WHERE settings = ?"
+        assert database.execute(of_settings, (settings,)).fetchall() == [(7, 1)]
 
 
 @pytest.mark.parametrize(
@@ -404,12 +407,161 @@ def test_moved_aside_it_is_whole(path):
     assert not path.exists()
 
 
-def test_an_empty_file_left_by_a_kill_is_a_new_checkpoint(path):
-    """A kill before the tables were made leaves a file that the next run makes into a checkpoint."""
+def test_an_empty_file_is_no_checkpoint(path):
+    """A checkpoint appears whole, so a file without content is one that lost it, and nothing is paid again for it."""
     path.touch()
+    with pytest.raises(CheckpointDamaged, match="--restart"):
+        open_journal(path)
+    assert path.read_bytes() == b""
+
+
+def test_a_checkpoint_appears_whole(path):
+    """What a kill left of one that was being made is in nobody's way."""
+    Path(f"{path}-new").write_bytes(b"half a check")
+    open_journal(path).close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_log_without_its_checkpoint_is_told(path):
+    """Where the file was deleted or moved without its log, what the log holds is not thrown away in silence."""
+    Path(f"{path}-wal").write_bytes(b"answers")
+    with pytest.raises(CheckpointDamaged, match=r"log .* without its checkpoint"):
+        open_journal(path)
+    assert [file.name for file in path.parent.iterdir()] == [f"{path.name}-wal"]
+
+
+@pytest.mark.parametrize("pages", range(12))
+def test_a_file_that_was_cut_is_found(path, pages):
+    """A checkpoint that was cut at the end of any page is damaged, and left as it is."""
     journal = open_journal(path)
-    assert journal.header("job") is None
+    journal.commit(journal.settings_id({"model": "m"}), [answered(row, "x" * 500) for row in range(1, 60)])
     journal.close()
+    content = path.read_bytes()[: pages * 4096]
+    assert len(content) == pages * 4096
+    path.write_bytes(content)
+    with pytest.raises(CheckpointDamaged):
+        open_journal(path)
+    assert path.read_bytes() == content
+
+
+def test_what_was_added_to_the_file_is_found(path):
+    """A checkpoint with bytes behind its last page is damaged."""
+    open_journal(path).close()
+    with path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(CheckpointDamaged, match="bytes instead of"):
+        open_journal(path)
+
+
+@pytest.fixture
+def killed(path, tmp_path):
+    """A checkpoint as a kill leaves it, with answers in its log."""
+    journal = open_journal(path)
+    settings = journal.settings_id({"model": "m"})
+    journal.commit(settings, [answered(1)])
+    journal.commit(settings, [answered(2)])
+    kept = tmp_path / "killed"
+    kept.mkdir()
+    for suffix in ("", "-wal", "-lock"):
+        shutil.copyfile(f"{path}{suffix}", f"{kept / path.name}{suffix}")
+    journal.close()
+    return kept / path.name
+
+
+def test_what_a_kill_leaves_is_whole(killed):
+    """After a kill every commit is there, and a clean end leaves the one file."""
+    journal = open_journal(killed)
+    assert journal.counts_of(1).answered == 2
+    journal.close()
+    assert [file.name for file in killed.parent.iterdir()] == [killed.name]
+
+
+@pytest.mark.parametrize("fate", ["gone", "cut", "flipped"])
+def test_a_log_that_lost_commits_is_found(killed, fate):
+    """Where the log that a kill left is gone, cut or damaged, its answers are missed, every time it is opened."""
+    log = Path(f"{killed}-wal")
+    content = log.read_bytes()
+    if fate == "gone":
+        log.unlink()
+    elif fate == "cut":
+        log.write_bytes(content[: len(content) // 2])
+    else:
+        log.write_bytes(content[:-100] + b"?" + content[-99:])
+    for _ in range(2):
+        with pytest.raises(CheckpointDamaged, match=r"lacks [12] of 2 commits"):
+            open_journal(killed)
+    aside = move_aside(killed)
+    assert not exists(killed)
+    assert exists(aside)
+    open_journal(killed).close()
+
+
+def test_a_checkpoint_that_was_deleted_is_not_missed(killed):
+    """Who deletes the file and its log may begin anew, whatever the lock file says."""
+    killed.unlink()
+    Path(f"{killed}-wal").unlink()
+    open_journal(killed).close()
+
+
+def test_a_log_that_cannot_be_folded_moves_with_its_checkpoint(killed):
+    """`--restart` of a checkpoint that this version cannot open keeps its log beside it, under the new name."""
+    content = killed.read_bytes()
+    assert content[63] == FORMAT
+    killed.write_bytes(content[:63] + b"\x63" + content[64:])
+    Path(f"{killed}-wal").write_bytes(b"what a later version may have written")
+    content = Path(f"{killed}-wal").read_bytes()
+    aside = move_aside(killed)
+    assert Path(f"{aside}-wal").read_bytes() == content
+    assert all(file.name.startswith(aside.name) for file in killed.parent.iterdir())
+
+
+def test_a_move_that_was_killed_in_its_middle_loses_nothing(killed):
+    """Between the renames of the file and its log both names of the log are there, and the next run begins anew."""
+    aside = killed.with_name("aside.batchchat")
+    Path(f"{aside}-wal").hardlink_to(f"{killed}-wal")
+    killed.rename(aside)
+    journal = open_journal(killed)
+    assert journal.last_row(1) == 0
+    journal.close()
+    with contextlib.closing(open_journal(aside)) as kept:
+        assert kept.counts_of(1).answered == 2
+
+
+@pytest.mark.parametrize("opened", [open_journal, read_journal])
+def test_what_a_kill_left_half_done_is_undone(path, opened):
+    """A rollback journal that a kill left at the very end or start of a run is in nobody's way, not in a reader's."""
+    open_journal(path).close()
+    held = sqlite3.connect(path, isolation_level=None)
+    held.execute("PRAGMA cache_size = 1")
+    held.execute("PRAGMA cache_spill = 1")
+    held.execute("BEGIN IMMEDIATE")
+    held.execute("INSERT INTO header VALUES ('job', 'half-written', 0)")
+    held.execute("INSERT INTO header VALUES ('more', ?, 0)", ("x" * 500_000,))
+    half = path.with_name("half.batchchat")
+    shutil.copyfile(path, half)
+    shutil.copyfile(f"{path}-journal", f"{half}-journal")
+    held.close()
+    with contextlib.closing(opened(half)) as journal:
+        assert journal.header("job") is None
+
+
+def test_nothing_is_folded_into_a_damaged_file(path):
+    """After damage was found in a row, what was written since stays in the log: the file is not touched further."""
+    journal = open_journal(path)
+    settings = journal.settings_id({"model": "m"})
+    journal.commit(settings, [answered(1, "unmistakable")])
+    journal.close()
+    content = path.read_bytes()
+    at = content.index(b"unmistakable")
+    path.write_bytes(content[:at] + b"U" + content[at + 1 :])
+    journal = open_journal(path)
+    opened = path.read_bytes()
+    journal.start_run(settings, {})
+    with pytest.raises(CheckpointDamaged):
+        journal.stored(settings, 1, 1)
+    journal.close()
+    assert path.read_bytes() == opened
+    assert not is_running(path)
 
 
 def test_runs_have_a_history(journal):

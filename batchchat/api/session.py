@@ -15,7 +15,7 @@ from batchchat.api.compare import builder_of
 from batchchat.api.published import check_unedited
 from batchchat.api.reconcile import Reconciler
 from batchchat.api.table import make_builder
-from batchchat.checkpoint import move_aside, open_journal
+from batchchat.checkpoint import exists, move_aside, open_journal
 from batchchat.errors import JobStopped, SettingsChanged
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def open_session(
     """
     path = Path(job.checkpoint_path)
     try:
-        if job.policy.restart and path.exists():
+        if job.policy.restart and exists(path):
             observer.note(f"the old checkpoint is kept as {move_aside(path)}")
         journal = open_journal(path)
     except JobStopped as stopped:

@@ -1,14 +1,15 @@
 """The checkpoint: one SQLite file that holds everything a job has paid for.
 
-`journal` is the door, `facts` its part about the job, `usage` its part for the bill and `settled` its part for lists of
+`journal` is the door, `facts` its part about the job, `usage` its part for the bill `settled` and `keys` those for lists of
 rows; `schema` has the format, `codec` turns outcomes into its rows, `database` speaks SQLite, `lock` keeps a second
-writer out.
+writer out, `aside` makes room for a new one.
 """
 
 from __future__ import annotations
 
+from batchchat.checkpoint.aside import exists, move_aside
 from batchchat.checkpoint.codec import Stored
-from batchchat.checkpoint.journal import Counts, Journal, Mark, move_aside, open_journal, read_journal
+from batchchat.checkpoint.journal import Counts, Journal, Mark, open_journal, read_journal
 from batchchat.checkpoint.keys import stored_keys
 from batchchat.checkpoint.lock import is_running
 from batchchat.checkpoint.settled import settled_rows
@@ -19,6 +20,7 @@ __all__ = [
     "Journal",
     "Mark",
     "Stored",
+    "exists",
     "is_running",
     "move_aside",
     "open_journal",

@@ -39,16 +39,22 @@ class Database:
 
     def __init__(self, path: str | Path, *, write: bool) -> None:
         self.path = Path(path)
-        self._write = write
+        self._is_damaged = False
+        if write and not self.path.exists():
+            _make(self.path)
         with self.translated():
-            if write:
-                self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-                self._prepare()
-            else:
-                uri = f"{self.path.resolve().as_uri()}?mode=ro"
-                self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-                self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            self._connection = self._open("ro")
+        try:
+            with self.translated():
                 self._check_format()
+                if write:
+                    self._check_structure()
+                    self._connection.close()
+                    self._connection = self._open("rw")
+                    self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a SELECT, as they come."""
@@ -107,17 +113,26 @@ class Database:
             raise
 
     def close(self, *, fold: bool) -> None:
-        """Close the connection; `fold` leaves the one file, without its log, where no reader is in the way."""
-        if fold:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA busy_timeout = 200")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self._connection.execute("PRAGMA journal_mode = DELETE")
-        with self.translated():
-            self._connection.close()
+        """Close the connection; `fold` leaves the one file, without its log, where no reader is in the way.
+
+        Nothing is folded into a file in which damage was found.
+        """
+        with contextlib.ExitStack() as stack:
+            if fold and self._is_damaged:
+                # SQLite folds the log when the last connection closes that may write: a reader is closed after it.
+                with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
+                    stack.callback(self._open("ro").close)
+            elif fold:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("PRAGMA busy_timeout = 200")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
+            with self.translated():
+                self._connection.close()
 
     def damaged(self, what: str) -> CheckpointDamaged:
         """The error for a file that cannot be trusted."""
+        self._is_damaged = True
         return CheckpointDamaged(
             f"the checkpoint {self.path} is damaged: {what}. It was left as it is; --restart moves it aside and starts "
             "anew, or put a backup of it in its place"
@@ -143,12 +158,23 @@ class Database:
         what, remedy = _WORDS.get(code) or _WORDS.get(primary) or ("cannot be used", "run it again")
         return StorageFull(f"the checkpoint {self.path} {what} ({error}): {remedy}")
 
+    def _open(self, mode: str) -> sqlite3.Connection:
+        """A connection. A reader that finds what a kill left half-done lets SQLite undo that, and reads on."""
+        uri = f"{self.path.resolve().as_uri()}?mode="
+        connection = sqlite3.connect(uri + mode, uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except BaseException as error:
+            connection.close()
+            if mode == "ro" and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
+                return self._open("rw")
+            raise
+        return connection
+
     def _prepare(self) -> None:
-        """Make the tables where the file is new; check it and set it to its durable ways otherwise."""
+        """Set it to its durable ways."""
         run = self._connection.execute
-        run(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        if not self._is_new():
-            self._check_format()
         run("PRAGMA synchronous = FULL")
         (mode,) = run("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
@@ -161,17 +187,19 @@ class Database:
         if sys.platform == "darwin":
             run("PRAGMA fullfsync = 1")
             run("PRAGMA checkpoint_fullfsync = 1")
-        if self._is_new():
-            with self.transaction():
-                for statement in schema.TABLES:
-                    run(statement)
-            sync_folder(self.path.parent)
 
-    def _is_new(self) -> bool:
-        """Whether the file is empty: just made, or left by a kill before its tables were."""
-        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-        return bool(tables == 0 and application == 0)
+    def _check_structure(self) -> None:
+        """Find damage before anything is changed: in the file's length, its tables, and all facts but the rows'."""
+        run = self._connection.execute
+        (encoding,), (vacuum,) = run("PRAGMA encoding").fetchone(), run("PRAGMA auto_vacuum").fetchone()
+        tables = {statement for (statement,) in run("SELECT sql FROM sqlite_master")}
+        if encoding != "UTF-8" or vacuum or not tables >= schema.STATEMENTS:
+            raise self.damaged("its tables are not as they were made")
+        (pages,), (size,) = run("PRAGMA page_count").fetchone(), run("PRAGMA page_size").fetchone()
+        if not _size(f"{self.path}-wal") and self.path.stat().st_size != pages * size:
+            raise self.damaged(f"it has {self.path.stat().st_size:,} bytes instead of {pages * size:,}")
+        for table in schema.FACTS:
+            self.sealed_list(table, "", ())
 
     def _check_format(self) -> None:
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
@@ -186,6 +214,43 @@ class Database:
                 f"the checkpoint {self.path} has format {version}; this batchchat knows format {schema.FORMAT}. "
                 "It was left as it is: upgrade batchchat, or --restart moves it aside"
             )
+
+
+def _make(path: Path) -> None:
+    """Make an empty checkpoint: it appears whole, so that an empty or cut file is never taken for a new one."""
+    if _size(f"{path}-wal") and Path(f"{path}-wal").stat().st_nlink == 1:  # else `move_aside` was killed in its middle
+        raise CheckpointDamaged(
+            f"the log {path}-wal is there without its checkpoint {path}: put that back beside it, or --restart moves "
+            "the log aside and starts anew"
+        )
+    new = path.with_name(f"{path.name}-new")
+    try:
+        for stale in (new, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-journal"))):
+            stale.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            for statement in (
+                "PRAGMA journal_mode = MEMORY",
+                "PRAGMA fullfsync = 1",
+                "BEGIN",
+                *schema.TABLES,
+                "COMMIT",
+            ):
+                connection.execute(statement)
+        new.replace(path)
+        sync_folder(path.parent)
+    except (OSError, sqlite3.Error) as error:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise StorageFull(
+            f"the checkpoint {path} cannot be made ({error}): its folder must be writable and have some space"
+        ) from error
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
 
 
 def sync_folder(folder: Path) -> None:

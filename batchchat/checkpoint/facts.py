@@ -29,9 +29,8 @@ class Facts:
 
     def header(self, name: str) -> Any:
         """A fact of the header, None where it was never written."""
-        for _, text in self._db.sealed_rows("header", where="WHERE name = ?", values=(name,)):
-            return json.loads(text)
-        return None
+        # All of the few are read: a name that is not as it was written would not be found, and not be missed.
+        return next((json.loads(text) for fact, text in self._db.sealed_rows("header") if fact == name), None)
 
     def set_header(self, **facts: Any) -> None:
         """Write facts into the header, durably and all at once."""
@@ -48,9 +47,9 @@ class Facts:
             base: the settings whose answers stand where these have none (`--keep-answered`).
         """
         text = json.dumps(body, sort_keys=True, ensure_ascii=True)
-        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        known = self._db.one("SELECT id, base FROM settings WHERE digest = ?", (digest,))
-        if known is not None and (base is None or known[1] is not None or base == known[0]):
+        digest = _digest(text)
+        known = self._settings(digest)
+        if known is not None and (base is None or known[3] is not None or base == known[0]):
             return int(known[0])
         (last,) = self._db.one("SELECT coalesce(max(id), 0) FROM settings") or (0,)
         number = int(last) + 1 if known is None else int(known[0])
@@ -60,10 +59,7 @@ class Facts:
 
     def find_settings(self, body: Mapping[str, Any]) -> int | None:
         """The number of some settings if they were ever used here."""
-        text = json.dumps(body, sort_keys=True, ensure_ascii=True)
-        known = self._db.one(
-            "SELECT id FROM settings WHERE digest = ?", (hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),)
-        )
+        known = self._settings(_digest(json.dumps(body, sort_keys=True, ensure_ascii=True)))
         return None if known is None else int(known[0])
 
     def settings(self, number: int) -> dict[str, Any]:
@@ -82,6 +78,10 @@ class Facts:
             rows = list(self._db.sealed_rows("settings", where="WHERE id = ?", values=(following,)))
             following = rows[0][3] if rows else None
         return tuple(chain)
+
+    def _settings(self, digest: str) -> tuple[Any, ...] | None:
+        """The row of some settings; all of the few are read, since an index can be wrong and is not sealed."""
+        return next((row for row in self._db.sealed_rows("settings") if row[1] == digest), None)
 
     # Runs.
 
@@ -111,6 +111,10 @@ class Facts:
             }
             for row in self._db.sealed_rows("runs", where="ORDER BY id")
         ]
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _now() -> int:

@@ -9,17 +9,16 @@ All methods are synchronous. A run calls them from one thread of its own, so a s
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults
 from batchchat.checkpoint import codec, schema
-from batchchat.checkpoint.database import Database, sync_folder
+from batchchat.checkpoint.database import Database
 from batchchat.checkpoint.facts import Facts
 from batchchat.checkpoint.lock import Lock
-from batchchat.errors import BatchchatError
+from batchchat.errors import CheckpointDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +57,7 @@ class Journal(Facts):
         self._counters: dict[int, Counts] = {}
         self._in_transaction = False
         self._changed = False
+        self._commits = self.counts_of(_COMMITS).answered
 
     @property
     def database(self) -> Database:
@@ -85,6 +85,10 @@ class Journal(Facts):
                 _count(counts, row[2], row[6], row[7], sign=1)
             self._db.insert("outcomes", rows)
             self._save(settings, counts)
+            self._save(_COMMITS, Counts(answered=self._commits + 1))
+        self._commits += 1
+        if self._lock is not None:
+            self._lock.note(self._commits)
 
     def stored(self, settings: int, start: int, size: int) -> dict[int, Stored]:
         """By row number, what is stored of the rows from `start` on, `size` of them."""
@@ -254,6 +258,18 @@ class Journal(Facts):
         row = self._db.one("SELECT max(id) FROM outcomes WHERE id > ? AND id < ?", (first, last))
         return 0 if row is None or row[0] is None else int(row[0]) & schema.ROW_MASK
 
+    def check_commits(self, noted: int) -> None:
+        """Compare with what a run noted that did not end in order.
+
+        Raises:
+            CheckpointDamaged: commits that were durable are missing.
+        """
+        if self._commits < noted:
+            raise self._db.damaged(
+                f"it lacks {noted - self._commits} of {noted} commits: its log {self.path}-wal is missing, cut or "
+                f"damaged (where it is a backup that you put there, delete {self.path}-lock)"
+            )
+
     def close(self) -> None:
         """Close the file; after writing, one file is left, and the lock is given back."""
         try:
@@ -303,6 +319,8 @@ class Journal(Facts):
         self._db.insert("counters", [(settings, *(asdict(counts)[name] for name in _COUNTED))])
 
 
+# Counters of no settings: how many commits there were, so that one that is missing is missed.
+_COMMITS = 0
 _COUNTED = ("answered", "failed", "prompt_tokens", "completion_tokens")
 
 
@@ -325,11 +343,17 @@ def open_journal(path: str | Path) -> Journal:
     """
     lock = Lock(path)
     lock.acquire()
+    # Of a checkpoint that was deleted nothing is missing.
+    noted, journal = lock.commits if Path(path).exists() else 0, None
     try:
-        return Journal(Database(path, write=True), lock)
-    except BaseException:
-        lock.release()
+        journal = Journal(Database(path, write=True), lock)
+        journal.check_commits(noted)
+    except BaseException as error:
+        if journal is not None:
+            journal.database.close(fold=True)
+        lock.release(keep=noted > 0 and isinstance(error, CheckpointDamaged))
         raise
+    return journal
 
 
 def read_journal(path: str | Path) -> Journal:
@@ -339,33 +363,3 @@ def read_journal(path: str | Path) -> Journal:
         CheckpointDamaged: as `open_journal`.
     """
     return Journal(Database(path, write=False), None)
-
-
-def move_aside(path: str | Path) -> Path:
-    """Give a checkpoint (and its log) another name, for `--restart`; the new name.
-
-    Raises:
-        CheckpointBusy: a run holds it.
-    """
-    path = Path(path)
-    lock = Lock(path)
-    lock.acquire()
-    try:
-        stamp, nth = time.strftime("%Y%m%d-%H%M%S"), 0
-        stem = path.name.removesuffix(defaults.CHECKPOINT_SUFFIX)
-        while True:
-            aside = path.with_name(f"{stem}.{stamp}{f'-{nth}' if nth else ''}{defaults.CHECKPOINT_SUFFIX}")
-            if not aside.exists():
-                break
-            nth += 1
-        # Folded into one file where it can be read, so that one rename moves it all.
-        with contextlib.suppress(BatchchatError):
-            Database(path, write=True).close(fold=True)
-        for suffix in ("-wal", "-shm", ""):
-            part = Path(f"{path}{suffix}")
-            if part.exists():
-                part.rename(f"{aside}{suffix}")
-        sync_folder(path.parent)
-        return aside
-    finally:
-        lock.release()

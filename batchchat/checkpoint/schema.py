@@ -5,6 +5,8 @@ without an index (measured on 2,000,000 rows: five times the rate of a table wit
 bytes written). Rows from 2**39 on are unclaimed: answers that were paid for and that no row of the table asks for now.
 Only those are indexed by key.
 
+`counters` has a row for each settings, and one with the number 0 that counts commits.
+
 Every row carries a CRC-32 of its values, verified when it is read: SQLite's own check does not see a flipped byte in a
 value. Times are whole microseconds, since how a float is written out may differ between versions. Raw facts stand in
 typed columns beside the raw message, so that columns, reports and costs can be made again without paying again.
@@ -98,6 +100,10 @@ TABLES = (
         first_token_us / 1e6 AS first_token, datetime(at_us / 1000000, 'unixepoch') AS at
         FROM outcomes WHERE (id & {UNCLAIMED}) = 0""",
 )
+
+STATEMENTS = frozenset(statement for statement in TABLES if statement.startswith("CREATE"))
+# The tables that are small, and are read through when a checkpoint is opened for writing.
+FACTS = ("header", "settings", "counters", "runs")
 
 
 def checksum(values: Sequence[Any]) -> int:
