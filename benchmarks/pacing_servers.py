@@ -43,12 +43,16 @@ class Reply:
 
 
 class Bucket:
-    """Refills steadily, holds `holds` seconds of its limit, and begins full."""
+    """Refills steadily, holds `holds` seconds of its limit, and begins full.
 
-    def __init__(self, limit, *, holds=60.0):
+    With `minute` its headers show what remains of a whole minute, although it holds less, as OpenAI's do.
+    """
+
+    def __init__(self, limit, *, holds=60.0, minute=False):
         self.limit, self.rate = limit, limit / 60
         self.size = max(1.0, self.rate * holds)
         self.level, self.at = self.size, -math.inf
+        self.more = limit - self.size if minute else 0.0
 
     def _refill(self, now):
         if self.at > -math.inf:
@@ -65,7 +69,7 @@ class Bucket:
 
     def shown(self, now):
         self._refill(now)
-        return self.limit, max(0.0, math.floor(self.level + 1e-9)), (self.size - self.level) / self.rate
+        return self.limit, max(0.0, math.floor(self.level + self.more + 1e-9)), (self.size - self.level) / self.rate
 
 
 class Sliding:

@@ -105,12 +105,12 @@ def play(server, rows, seconds, *, seed=1, concurrency=None, way=0.01, jitter=0.
         if row is None:
             front = bool(again)
             row = again.popleft() if front else next(fresh)
-            tokens = admission.completions.estimate(row.guess, row.most)
+        tokens = admission.completions.estimate(row.guess, row.most)
         at = admission.ask(world.now, tokens)
         if at > world.now:
             world.step(min(at, seconds))
             continue
-        _start(world, admission.start(world.now, tokens, front=front), row, again)
+        _start(world, admission.start(world.now, tokens, front=front, prompt=row.guess), row, again)
         world.record.sizes.append((world.now, admission.pool.size))
         row = None
     world.record.bound = admission.explain()

@@ -109,6 +109,10 @@ def _quick_bucket(limit):
     return Bucket(limit, holds=1.0)
 
 
+def _quick_bucket_of_a_minute(limit):
+    return Bucket(limit, holds=1.0, minute=True)
+
+
 WITH_QUICK = {**MODELS, "bucket of a second": _quick_bucket}
 
 SITUATIONS = (
@@ -132,7 +136,7 @@ SITUATIONS = (
     ),
     Situation(
         name="told nothing, headers sent",
-        servers=_limited(models=WITH_QUICK, headers=True),
+        servers=_limited(models={**WITH_QUICK, "the same, shown as a minute": _quick_bucket_of_a_minute}, headers=True),
         rows=plain,
         used=0.95,
         refused=0.01,

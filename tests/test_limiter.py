@@ -96,7 +96,9 @@ def run(clock, admission, seconds, tokens=lambda: 1, used=None, latency=1.0):
                 each[1].settle(tokens_used=each[2], limits=None, latency=latency)
         actual = used(amount) if used else amount
         starts.append((clock.now, actual))
-        ends.append((clock.now + latency, admission.start(clock.now, amount), actual))
+        estimate = admission.completions.recall(amount)
+        lease = admission.start(clock.now, amount, prompt=estimate and estimate[0])
+        ends.append((clock.now + latency, lease, actual))
 
 
 def most_within(starts, span):
@@ -322,7 +324,8 @@ def test_learning_measures_against_what_was_reserved(clock, make):
     for _ in range(200):
         tokens = admission.completions.estimate(300, 1000)
         wait(clock, admission, tokens)
-        start(admission, tokens).settle(tokens_used=400 + 50, limits=None, latency=1.0)
+        lease = admission.start(clock.now, tokens, prompt=300)
+        lease.settle(tokens_used=400 + 50, limits=None, latency=1.0)
     assert admission.completions.estimate(300, 1000) == pytest.approx(450, abs=5)
 
 

@@ -127,6 +127,23 @@ def test_a_paced_job_takes_its_time_and_no_more():
     play(scene)
 
 
+def test_reservations_follow_what_is_learned_while_they_wait():
+    """Rows that reserved their whole max_tokens before the first answer do not hold up the line once more is known."""
+
+    async def scene():
+        door = limiter(50, tpm=6000)
+
+        async def row():
+            lease = await door.acquire(door.estimate(10, 3000))
+            await asyncio.sleep(0.1)
+            lease.settle(tokens_used=20, limits=None, latency=0.1)
+
+        await asyncio.gather(*(row() for _ in range(50)))
+        assert now() < 45.0
+
+    play(scene)
+
+
 def test_a_cancelled_waiter_leaves_the_line():
     """Who is cancelled while waiting takes nothing, and does not hold up those behind."""
 

@@ -112,15 +112,15 @@ class Admission:
             return self._ask_breaker(now, tokens)
         return self._ask_limits(now, tokens)
 
-    def start(self, now: float, tokens: int, *, front: bool = False) -> Lease:
-        """Takes everything that a request needs; the caller has asked."""
+    def start(self, now: float, tokens: int, *, front: bool = False, prompt: float | None = None) -> Lease:
+        """Takes everything that a request needs; the caller has asked. `prompt`: the prompt's part of the tokens."""
         lease = Lease(self, tokens, now, front=front, number=self._started)
         self._started += 1
         self.pool.take()
         for quota in self._requests:
             quota.take(now, 1)
         if self._tokens or self.shown.seen:
-            lease.completion = self.completions.part_of(tokens)
+            lease.completion = min(self.completions.mean, tokens) if prompt is None else tokens - prompt
             for quota in self._tokens:
                 quota.take(now, tokens)
         if self.shown.seen:
@@ -191,6 +191,11 @@ class Admission:
                 if tokens > quota.limit:
                     self._say_too_large(tokens, quota)
         return until
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether a reservation is worth an estimate: tokens are limited, or may be."""
+        return bool(self._tokens) or self.shown.seen
 
     # The ways out: each gives the slot back first
 

@@ -19,32 +19,31 @@ MEMORY = 200
 class Completions:
     """The distribution of completions in this job, learned from whole answers."""
 
-    __slots__ = ("_added", "_asked", "answers", "mean", "variance")
+    __slots__ = ("_last", "answers", "mean", "variance")
 
     def __init__(self) -> None:
         self.answers = 0
         self.mean = 0.0
         self.variance = 0.0
-        self._asked = -1
-        self._added = 0.0
+        self._last: tuple[int, float, int | None] = (-1, 0.0, None)
 
-    def estimate(self, prompt_tokens: int, completion_limit: int | None) -> int:
+    def estimate(self, prompt_tokens: float, completion_limit: int | None) -> int:
         """Tokens to reserve for a request with this prompt and this `max_tokens`."""
-        if self.answers:
-            # While answers are few, the mean may be wrong by its standard error: reserve that too.
-            added = self.mean + math.sqrt(self.variance / self.answers) if self.answers < MEMORY else self.mean
-            if completion_limit is not None and added > completion_limit:
-                added = float(completion_limit)
-        else:
-            added = float(UNKNOWN_COMPLETION if completion_limit is None else completion_limit)
-        self._added = added
-        self._asked = max(1, prompt_tokens + round(added))
-        return self._asked
+        tokens = max(1, round(prompt_tokens + self._expected(completion_limit)))
+        self._last = (tokens, prompt_tokens, completion_limit)
+        return tokens
 
-    def part_of(self, tokens: int) -> float:
-        """How much of a reservation is meant for the completion: the last estimate's, else the mean."""
-        added = self._added if tokens == self._asked else self.mean
-        return min(added, tokens)
+    def recall(self, tokens: int) -> tuple[float, int | None] | None:
+        """The prompt and the `max_tokens` of a reservation, where it is the last estimate; else None."""
+        asked, prompt, limit = self._last
+        return (prompt, limit) if tokens == asked else None
+
+    def _expected(self, completion_limit: int | None) -> float:
+        if not self.answers:
+            return float(UNKNOWN_COMPLETION if completion_limit is None else completion_limit)
+        # While answers are few, the mean may be wrong by its standard error: reserve that too.
+        most = self.mean + math.sqrt(self.variance / self.answers) if self.answers < MEMORY else self.mean
+        return most if completion_limit is None else min(most, completion_limit)
 
     def learn(self, completion: float) -> None:
         """A completion took this many tokens, by the endpoint's count less our count of the prompt."""

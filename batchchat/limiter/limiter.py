@@ -28,10 +28,13 @@ EARLIER = 1e-4
 
 
 class _Waiter:
-    __slots__ = ("front", "future", "tokens")
+    """Who stands in line. A reservation that is an estimate is made anew when their turn comes."""
+
+    __slots__ = ("estimate", "front", "future", "tokens")
 
     def __init__(self, tokens: int, *, front: bool, future: asyncio.Future[Lease]) -> None:
         self.tokens = tokens
+        self.estimate: tuple[float, int | None] | None = None  # prompt and max_tokens
         self.front = front
         self.future = future
 
@@ -133,8 +136,10 @@ class Limiter:
         """
         if not self._new and not self._again:
             now = self._clock()
-            if self._admission.ask(now, tokens) <= now:
-                return self._admission.start(now, tokens, front=front)
+            admission = self._admission
+            if admission.ask(now, tokens) <= now:
+                estimate = admission.completions.recall(tokens) if admission.counts_tokens else None
+                return admission.start(now, tokens, front=front, prompt=estimate and estimate[0])
         return await self._wait(tokens, front=front)
 
     def wake(self) -> None:
@@ -161,6 +166,7 @@ class Limiter:
     async def _wait(self, tokens: int, *, front: bool) -> Lease:
         future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(tokens, front=front, future=future)
+        waiter.estimate = self._admission.completions.recall(tokens)
         line = self._again if front else self._new
         line.append(waiter)
         if self._timer is None or line[0] is waiter:
@@ -180,8 +186,10 @@ class Limiter:
                 line.popleft()
                 continue
             now = self._clock()
+            estimate = waiter.estimate
+            tokens = waiter.tokens if estimate is None else self._admission.completions.estimate(*estimate)
             try:
-                at = self._admission.ask(now, waiter.tokens)
+                at = self._admission.ask(now, tokens)
             except errors.JobStopped as stopped:
                 line.popleft()
                 waiter.future.set_exception(stopped)
@@ -190,7 +198,9 @@ class Limiter:
                 self._wake_at(at, now)
                 return
             line.popleft()
-            waiter.future.set_result(self._admission.start(now, waiter.tokens, front=waiter.front))
+            waiter.future.set_result(
+                self._admission.start(now, tokens, front=waiter.front, prompt=estimate and estimate[0])
+            )
 
     def _wake_at(self, at: float, now: float) -> None:
         if at == FOREVER or (self._timer is not None and at > self._timer_at - EARLIER):
