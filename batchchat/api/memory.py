@@ -94,12 +94,13 @@ def _make_folder(job: Job) -> None:
         ) from error
 
 
-def table_so_far(data: Any, job: Job, *, settled: bool = True) -> Any:
+def table_so_far(data: Any, job: Job, checkpoint: str | None, *, settled: bool = True) -> Any:
     """The data with what their checkpoint has for each row.
 
     Args:
         data: a DataFrame or a Table.
-        job: theirs; its checkpoint is named.
+        job: theirs.
+        checkpoint: its path; None: there are no answers.
         settled: False where no run has brought the checkpoint in line with the data: then it is compared first.
 
     Raises:
@@ -110,10 +111,10 @@ def table_so_far(data: Any, job: Job, *, settled: bool = True) -> Any:
     assert rows is not None
     columns = result_columns(job)
     names = [column.name for column in columns]
-    if not Path(job.checkpoint_path).exists():
+    if checkpoint is None or not Path(checkpoint).exists():
         nothing = {name: [None] * rows for name in names}
         return output.joined(data, columns, [nothing], limit=job.rows.limit)
-    journal = read_journal(job.checkpoint_path)
+    journal = read_journal(checkpoint)
     try:
         chain = begun_chain(journal) if settled else _own_chain(journal, job)
         stale = {} if settled else {number: stale_rows(journal, number, dataset) for number in chain}
@@ -137,11 +138,10 @@ def trial_table(data: Any, job: Job, answers: Sequence[Mapping[str, Any]]) -> An
 
 def table_of_the_stopped(data: Any, job: Job, stopped: JobStopped) -> Any:
     """The data with what is known of them, whatever it was that stopped the job before it began."""
-    job = replace(job, checkpoint=stopped.checkpoint or job.checkpoint or "")
     try:
-        return table_so_far(data, job, settled=False)
+        return table_so_far(data, job, stopped.checkpoint or job.checkpoint, settled=False)
     except JobStopped:  # the checkpoint is damaged: nothing of it is shown
-        return table_so_far(data, replace(job, checkpoint=""), settled=False)
+        return table_so_far(data, job, None)
 
 
 class _Rows:

@@ -164,9 +164,10 @@ def _check_settings(
         return None
     if job.policy.keep_answered or job.policy.retry:
         return begun
+    another = "-o OTHER" if job.input else "--checkpoint OTHER"
     raise SettingsChanged(
         "the settings are not those that this job began with, and nothing was sent:",
         changes,
         "--sample 5 tries the change on a few rows, --keep-answered sends only the rows without an answer, "
-        "-o OTHER makes another job, --restart starts anew (the old checkpoint is kept aside)",
+        f"{another} makes another job, --restart starts anew (the old checkpoint is kept aside)",
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchchat.api.memory import table_of_the_stopped, table_so_far, trial_table
+from batchchat.dataset import open_memory
 from batchchat.errors import UsageError
 from batchchat.job import resolve
 from batchchat.python.wording import in_python
@@ -33,10 +34,11 @@ class Call:
         Raises:
             JobStopped: the job was stopped; the table so far is its `table`.
         """
-        job = replace(self.job, checkpoint=summary.checkpoint)
         table = None
-        if self.data is not None:
-            table = trial_table(self.data, job, summary.answers) if job.rows.trial else table_so_far(self.data, job)
+        if self.data is not None and self.job.rows.trial:
+            table = trial_table(self.data, self.job, summary.answers)
+        elif self.data is not None:
+            table = table_so_far(self.data, self.job, summary.checkpoint)
         if summary.reason is not None:
             stopped = summary.reason
             stopped.args = (in_python(summary.message or str(stopped)),)
@@ -47,7 +49,8 @@ class Call:
     def complete(self, stopped: JobStopped) -> None:
         """Give what stopped the job before it began the table so far, and the checkpoint."""
         stopped.args = (in_python(str(stopped)),)
-        stopped.checkpoint = stopped.checkpoint or self.job.checkpoint_path or None
+        if self.data is None:
+            stopped.checkpoint = stopped.checkpoint or self.job.checkpoint_path
         if self.data is not None and stopped.table is None:
             stopped.table = table_of_the_stopped(self.data, self.job, stopped)
 
@@ -61,16 +64,17 @@ def make_call(data: Any, options: Mapping[str, Any]) -> Call:
     path = os.fspath(data) if isinstance(data, str | os.PathLike) else None
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    said = {name: _said(value) for name, value in options.items()}
-    if "dry_run" in said:
-        raise UsageError("dry_run: batchchat.run always runs; batchchat run --dry-run is of the command line")
-    job = resolve(said, input=path)
-    if path is not None and job.rows.trial:
+    if path is None:
+        open_memory(data)
+    elif options.get("sample") is not None or options.get("rows") is not None:
         raise UsageError(
             f"a trial (sample=, rows=) writes no output that could be returned for a path: read {path} into a "
             "DataFrame, or call batchchat run with --sample at a shell"
         )
-    return Call(job=job, data=None if path is not None else data)
+    said = {name: _said(value) for name, value in options.items()}
+    if "dry_run" in said:
+        raise UsageError("dry_run: batchchat.run always runs; batchchat run --dry-run is of the command line")
+    return Call(job=resolve(said, input=path), data=None if path is not None else data)
 
 
 @contextlib.contextmanager

@@ -57,6 +57,7 @@ class Options(TypedDict, total=False):
     rows: str | Sequence[int] | None
     # The job.
     max_cost: Dollars | None
+    max_tokens_total: int | None
     price: str | Mapping[str, float] | None
     retry: str | Sequence[str] | None
     retry_failed: bool
