@@ -2,6 +2,7 @@
 
     BatchchatError
       UsageError                exit 2   the option, job file, table, template or checkpoint is at fault
+        Misspelt                         a name that is none, and the one that may be meant
         SettingsChanged                  not those that the job began with
       JobStopped                exit 1   the job ended early; what was paid for is kept, `resume` goes on
         KeyRefused              key      401, or 403 by evidence
@@ -56,6 +57,22 @@ class UsageError(BatchchatError):
     """
 
 
+class Misspelt(UsageError):
+    """A name that is none: of a column, a key, an option, a file, a model.
+
+    Attributes:
+        wrong: what was said, empty where nothing was.
+        meant: what may be meant, as it is to be typed instead; None where nothing is near.
+        add: words of a command line that would say it.
+    """
+
+    def __init__(self, message: str, *, wrong: str, meant: str | None, add: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.wrong = wrong
+        self.meant = meant
+        self.add = tuple(add)
+
+
 class SettingsChanged(UsageError):
     """The settings are not those that the job began with.
 
@@ -103,9 +120,15 @@ class QuotaExhausted(JobStopped):
 
 
 class ModelMissing(JobStopped):
-    """The model, or the path of the endpoint, is not there."""
+    """The model, or the path of the endpoint, is not there.
+
+    Attributes:
+        wrong: the model that was asked for, where another may be meant; meant: that one.
+    """
 
     stop_reason = "model"
+    wrong: str = ""
+    meant: str | None = None
 
 
 class WaitTooLong(JobStopped):

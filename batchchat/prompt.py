@@ -13,7 +13,6 @@ read, so that a batch whose digest is unchanged need not be rendered to know its
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,8 @@ import orjson
 from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from batchchat import wire
-from batchchat.errors import BadRow, UsageError
+from batchchat import spelling, wire
+from batchchat.errors import BadRow, Misspelt, UsageError
 from batchchat.records import Batch, ChatRequest, Task
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Template:
         plain = {v for v in variables if v != _ROW and (v in columns or v not in _ENVIRONMENT.globals)}
         for column in sorted(plain | named):
             if column not in columns:
-                raise UsageError(f"{name}: {_no_column(column, columns)}")
+                raise _no_column(name, column, columns, variable=column in plain)
         read = set(columns) if whole else plain | named
         self.columns = tuple(column for column in columns if column in read)
 
@@ -166,22 +165,31 @@ class RequestBuilder:
         return text
 
 
-def suggestion(name: str, names: Sequence[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest of the names, else an empty string."""
-    lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f" (did you mean '{lower[near[0]]}'?)" if near else ""
-
-
-def _no_column(name: str, columns: Sequence[str]) -> str:
-    return f"there is no column '{name}'{suggestion(name, columns)}; the table has: {', '.join(columns)}"
+def _no_column(where: str, name: str, columns: Sequence[str], *, variable: bool = False) -> Misspelt:
+    """The error of a name that is no column; a `variable` of a template is written as one."""
+    meant = spelling.nearest(name, columns)
+    told = f" (did you mean '{meant}'?)" if meant else ""
+    if meant and variable and not meant.isidentifier():
+        meant = f"row['{meant}']"
+    message = f"{where}: there is no column '{name}'{told}; the table has: {', '.join(columns)}"
+    return Misspelt(message, wrong=name, meant=meant)
 
 
 def _existing(name: str | None, columns: Sequence[str], option: str) -> str:
     assert name is not None
-    if name not in columns:
-        raise UsageError(f"{option}: {_no_column(name, columns)}. Name a column, or give a template with --prompt")
-    return name
+    if name in columns:
+        return name
+    wrong = _no_column(option, name, columns)
+    if wrong.meant is None and columns:
+        text = next((column for column in columns if column.lower() not in _NUMBERS), columns[0])
+        template = f"{{{{ {text} }}}}" if text.isidentifier() else f"{{{{ row['{text}'] }}}}"
+        raise Misspelt(
+            f"{wrong}. Name a column, or say what is asked with --prompt",
+            wrong="",
+            meant=None,
+            add=("--prompt", template),
+        )
+    raise wrong
 
 
 def _read_messages(value: Any, column: str) -> list[dict[str, Any]]:
@@ -242,6 +250,8 @@ def _nothing_for_null(value: Any) -> Any:
     return "" if value is None else value
 
 
+# Columns by these names are hardly what is asked about.
+_NUMBERS = frozenset({"", "id", "index", "key", "no", "nr", "number", "row", "uuid"})
 _DIGEST_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _DICT_METHODS = frozenset({"get", "items", "keys", "values"})
 _ENVIRONMENT = ImmutableSandboxedEnvironment(

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from batchchat.errors import UsageError
+from batchchat.errors import Misspelt
+from batchchat.spelling import did_you_mean, nearest, nearest_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,16 +66,34 @@ def find_format(path: str | os.PathLike[str]) -> Format | None:
     return next((form for form in FORMATS if name.endswith(form.suffix)), None)
 
 
-def require_format(path: str | os.PathLike[str], what: str) -> Format:
+def require_format(path: str | os.PathLike[str], what: str, *, new: bool = False) -> Format:
     """The path's format. `what` is what the path is for, as the message begins: `the output out.txt`.
+
+    Args:
+        path: of a file.
+        what: as above.
+        new: whether the file is to be written: then another name is as good.
 
     Raises:
         UsageError: the suffix is none of `SUFFIXES`.
     """
     form = find_format(path)
     if form is None:
-        raise UsageError(f"{what}: unknown suffix. The table formats are {', '.join(SUFFIXES[:4])} (text also .gz).")
+        meant = _with_known_suffix(os.fspath(path), new=new)
+        formats = f"The table formats are {', '.join(SUFFIXES[:4])} (text also .gz)"
+        told = f"{what}: unknown suffix{did_you_mean(meant) or '.'} {formats}."
+        raise Misspelt(told, wrong=os.fspath(path), meant=meant)
     return form
+
+
+def _with_known_suffix(name: str, *, new: bool) -> str | None:
+    """The name as it may be meant; of a file that is to be read one that is there."""
+    if not new:
+        return nearest_file(name, SUFFIXES)
+    plain = name.removesuffix(".gz")
+    suffix = Path(plain).suffix + name[len(plain) :]
+    near = nearest(suffix, SUFFIXES) if suffix else None
+    return None if near is None else name.removesuffix(suffix) + near
 
 
 def beside(path: str, label: str) -> str:

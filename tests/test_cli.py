@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from batchchat.cli import app, failure, stream
-from batchchat.cli.option import PAGES
 from batchchat.cli.options import NOT_OF_THE_JOB, RESUMED, SHARED
-from batchchat.cli.page import sentence
+from batchchat.cli.page import PAGES, sentence
 from batchchat.cli.show import curl_command
 from batchchat.errors import CheckpointBusy, Interrupted, UsageError
 from batchchat.job.options import OPTIONS
@@ -145,7 +144,7 @@ def test_the_version_is_told(run):
         (["run", "t.csv", "--temperature", "3"], "--temperature 3.0: must be from 0 to 2"),
         (["run", "t.csv", "--model"], "--model"),
         (["run", "t.csv", "u.csv"], "u.csv"),
-        (["rnu", "t.csv"], "no such command 'rnu'"),
+        (["rnu", "t.csv"], "there is no command rnu; did you mean run?"),
         (["run", "t.csv"], "OPENAI_API_KEY is not set"),
         (["run", "nowhere.csv", "-m", "local"], "nowhere.csv"),
         (["run", "nowhere.toml", "-m", "local"], "nowhere.toml: cannot be read"),

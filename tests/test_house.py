@@ -52,6 +52,7 @@ FLOORS = {
     "wire": 4,
     "records": 2,
     "defaults": 2,
+    "spelling": 2,
     "errors": 1,
     "serve": 0,  # aside: the other side of the wire must not share the parser's mistakes
 }

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from batchchat import defaults
 from batchchat.checkpoint import read_journal
-from batchchat.errors import BatchchatError, UsageError
+from batchchat.errors import BatchchatError, Misspelt, UsageError
 from batchchat.job import resolve, resume
+from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,9 +46,12 @@ def find_checkpoint(target: str) -> Path:
     if found:
         names = "\n  ".join(str(one) for one in found)
         raise UsageError(f"{target} is the input of several jobs; name one of them:\n  {names}")
-    raise UsageError(
-        f"there is no checkpoint for {target} ({beside} is not there); JOB is an output, its input, its job file or "
-        "its checkpoint"
+    meant = _near(path)
+    raise Misspelt(
+        f"there is no checkpoint for {target} ({beside} is not there){did_you_mean(meant) or ';'} JOB is an output, "
+        "its input, its job file or its checkpoint",
+        wrong=target,
+        meant=meant,
     )
 
 
@@ -87,6 +91,31 @@ def shown_chain(journal: Journal) -> tuple[int, ...]:
     return (tried[-1],) if tried else ()
 
 
+def _near(path: Path) -> str | None:
+    """A job of the same folder by its output, input or job file whose name is near."""
+    checkpoints = sorted(path.parent.glob(f"*{defaults.CHECKPOINT_SUFFIX}"))
+    names = {one.name.removesuffix(defaults.CHECKPOINT_SUFFIX) for one in checkpoints}
+    names |= {entry.name for entry in path.parent.glob("*.toml")} if checkpoints else set()
+    names |= {Path(source).name for one in checkpoints if (source := _input_of(one))}
+    meant = nearest(path.name, names - {path.name})
+    return None if meant is None else str(path.with_name(meant))
+
+
+def _input_of(checkpoint: Path) -> str | None:
+    """The input that a checkpoint was made from, None where it cannot be read."""
+    try:
+        journal = read_journal(checkpoint)
+    except BatchchatError:
+        return None
+    try:
+        source: str | None = (journal.header("job") or {}).get("input")
+    except BatchchatError:
+        return None
+    finally:
+        journal.close()
+    return source
+
+
 def _is_database(path: Path) -> bool:
     try:
         with path.open("rb") as file:
@@ -102,16 +131,7 @@ def _of_input(path: Path) -> list[Path]:
     wanted = path.absolute()
     found = []
     for candidate in candidates:
-        try:
-            journal = read_journal(candidate)
-        except BatchchatError:
-            continue
-        try:
-            job = journal.header("job") or {}
-            if job.get("input") and Path(job["input"]).absolute() == wanted:
-                found.append(candidate)
-        except BatchchatError:
-            continue
-        finally:
-            journal.close()
+        source = _input_of(candidate)
+        if source and Path(source).absolute() == wanted:
+            found.append(candidate)
     return found

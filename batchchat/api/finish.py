@@ -12,7 +12,7 @@ from batchchat.api.money import settled_facts
 from batchchat.api.published import facts_of, is_as_it_was
 from batchchat.api.summary import Summary
 from batchchat.api.table import RESULTS
-from batchchat.errors import Interrupted, JobStopped
+from batchchat.errors import Interrupted, JobStopped, ModelMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +134,7 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         checkpoint=str(journal.path),
         stop_reason=None if reason is None else reason.stop_reason,
         status=status if reason is None else status_of(reason),
+        misspelt=_misspelt(reason),
         message=None if reason is None else _how_to_go_on(job, journal, reason),
         reason=reason,
         errors=_frequent_errors(journal, chain, rows) if counts.failed and reason is None else [],
@@ -160,6 +161,7 @@ def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed,
         reused=feed.reused,
         stop_reason=None if reason is None else reason.stop_reason,
         status=status if reason is None else status_of(reason),
+        misspelt=_misspelt(reason),
         message=None if reason is None else _how_to_go_on(job, session.journal, reason),
         reason=reason,
         answers=answers,
@@ -169,6 +171,12 @@ def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed,
 def status_of(reason: JobStopped) -> int:
     """The exit status of a job that was stopped."""
     return 128 + reason.signal_number if isinstance(reason, Interrupted) else 1
+
+
+def _misspelt(reason: JobStopped | None) -> tuple[str, str] | None:
+    if isinstance(reason, ModelMissing) and reason.meant is not None:
+        return (reason.wrong, reason.meant)
+    return None
 
 
 def _how_to_go_on(job: Job, journal: Journal, reason: JobStopped) -> str:

@@ -27,11 +27,12 @@ from batchchat.api.signals import Signals
 from batchchat.api.table import open_table
 from batchchat.client import Client
 from batchchat.engine import Engine
-from batchchat.errors import EndpointDown, Interrupted, JobStopped, UsageError
+from batchchat.errors import EndpointDown, Interrupted, JobStopped, ModelMissing, UsageError
 from batchchat.job import needs_approval
 from batchchat.limiter import Limiter
 from batchchat.records import Endpoint
 from batchchat.retry import RetryPolicy
+from batchchat.spelling import did_you_mean, nearest
 from batchchat.transport import Transport
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ class _Run:
             cancelled = await self._drained(engine)
             unwritten = await self._close_purse()
         reason = engine.reason or self.signals.reason or unwritten
+        if isinstance(reason, ModelMissing):
+            reason = await _model_meant(transport, model, reason)
         output = None
         if reason is None and not job.rows.trial:
             try:
@@ -351,6 +354,17 @@ async def _only_model(transport: Transport, job: Job) -> str:
         return models[0]
     some = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
     raise UsageError(f"no model was named, and {url} has {len(models)}: {some or 'none'}; name one with -m")
+
+
+async def _model_meant(transport: Transport, model: str, reason: ModelMissing) -> ModelMissing:
+    """The reason with the model that may be meant, where the endpoint says which it has."""
+    with contextlib.suppress(Exception):  # it is only a hint
+        meant = nearest(model, await transport.models())
+        if meant is not None and meant != model:
+            told = ModelMissing(f"{reason}{did_you_mean(meant)}")
+            told.wrong, told.meant = model, meant
+            return told
+    return reason
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

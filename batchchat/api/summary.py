@@ -47,6 +47,7 @@ class Summary:
         message: why it stopped and how to go on; None where it did not.
         reason: what stopped it.
         answers: of a trial, a row each.
+        misspelt: what was said and what may be meant, None where nothing is near.
         errors: of the rows that failed, the most frequent errors and how often they came.
     """
 
@@ -68,6 +69,7 @@ class Summary:
     message: str | None = None
     reason: JobStopped | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
+    misspelt: tuple[str, str] | None = None
     errors: list[tuple[str, int]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:

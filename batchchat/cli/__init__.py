@@ -14,6 +14,7 @@ before a command runs, so that `--help` is quick.
     answer.py     one answer beside its prompt
     ending.py     what is said when it ended
     typed.py      what was typed, with a word changed: the next command
+    mend.py       the command that would have been right
     grid.py       rows beside their answers
     header.py     what is told before the first request, and the question
     changes.py    old and new settings side by side

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batchchat.cli import demo, estimate, export, failure, resume, rows, run, serve, show, status, stream, typed
-from batchchat.cli.option import PAGES
+from batchchat.cli.page import PAGES
+from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _START = """\
 batchchat: a chat completion for every row of a table.
@@ -89,6 +89,13 @@ def _at_once(words: Sequence[str]) -> str | None:
     return PAGES[words[0]].render() if plain else None
 
 
+def _misspelt(said: str, wrong: str, known: Iterable[str], where: str) -> str:
+    """The sentence, and the command with the word that is nearest."""
+    meant = nearest(wrong, known, cutoff=0.5)
+    command = None if meant is None else typed.replaced(wrong, meant)
+    return f"{said}{did_you_mean(meant)} ({where})" + (f"\n  {command}" if command else "")
+
+
 def _version() -> str:
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
@@ -106,8 +113,9 @@ def _usage(error: Exception, message: str) -> str:
     wrong = getattr(error, "option_name", None)
     known = [name for parameter in getattr(getattr(context, "command", None), "params", ()) for name in parameter.opts]
     if isinstance(wrong, str) and wrong not in known:
-        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        return f"{path}: there is no option {wrong}{meant} ({path} --help lists them)"
+        return _misspelt(f"{path}: there is no option {wrong}", wrong, known, f"{path} --help lists them")
+    words = typed.words()
+    if words and words[0] not in PAGES and not words[0].startswith("-"):
+        return _misspelt(f"batchchat: there is no command {words[0]}", words[0], PAGES, "batchchat --help lists them")
     said = message.rstrip(".")
     return f"{path}: {said[:1].lower()}{said[1:]} ({path} --help)"

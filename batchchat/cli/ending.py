@@ -6,8 +6,8 @@ import shlex
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from batchchat.cli import amount, typed
-from batchchat.cli.option import PAGES
+from batchchat.cli import amount, mend, typed
+from batchchat.cli.page import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +35,11 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
     for error, count in summary.errors:
         yield f"  {amount.counted(count, 'row', 'rows')}: {error}"
     if summary.message:
-        yield summary.message
+        reason, *how_to_go_on = summary.message.split("\n")
+        yield reason
+        if summary.misspelt is not None and (command := mend.replaced(*summary.misspelt)):
+            yield f"  {command}"
+        yield from how_to_go_on
     elif job.rows.trial:
         yield from () if quiet else _after_a_trial()
     else:

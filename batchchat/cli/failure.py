@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from batchchat.cli import changes, stream
-from batchchat.errors import BatchchatError, Interrupted, SettingsChanged, UsageError
+from batchchat.cli import changes, mend, stream
+from batchchat.errors import BatchchatError, Interrupted, Misspelt, SettingsChanged, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,8 @@ def in_words(error: BaseException) -> str:
     """The message for a person; empty where there is nothing to say."""
     if isinstance(error, SettingsChanged):
         return "\n".join([error.head, *changes.lines(error.changes), error.remedy])
+    if isinstance(error, Misspelt) and (command := mend.command(error)):
+        return f"{error}\n  {command}"
     if isinstance(error, BatchchatError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchchat.cli import app, stream
-from batchchat.cli.option import PAGES
+from batchchat.cli.page import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,6 @@ a table; the same table is what `--help` and the command page are written from. 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from batchchat.cli import failure, page
-from batchchat.errors import UsageError
+from batchchat.errors import Misspelt, UsageError
+from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,13 +142,10 @@ def command(
         app.command(name, help=text, short_help=sheet.summary, add_help_option=False, context_settings=open_ended)(
             invoke
         )
-        PAGES[name] = sheet
+        page.PAGES[name] = sheet
         return invoke
 
     return register
-
-
-PAGES: dict[str, page.Page] = {}
 
 
 def _take(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
@@ -165,8 +162,8 @@ def _take(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
         name, equals, value = rest.pop(0).partition("=")
         option = known.get(name)
         if option is None:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UsageError(f"there is no option {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            meant = nearest(name, known)
+            raise Misspelt(f"there is no option {name}{did_you_mean(meant)}", wrong=name, meant=meant)
         if option.kind is bool:
             found[option.name] = name == option.long
         elif equals or rest:

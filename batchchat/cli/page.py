@@ -61,6 +61,10 @@ class Page:
         return "\n".join(lines).rstrip()
 
 
+PAGES: dict[str, Page] = {}
+"""Every command's page, by its name."""
+
+
 def spelling(option: Option) -> str:
     """The option as it is typed: `-m, --model NAME`."""
     name = f"{option.long}/--no-{option.long[2:]}" if option.negative else option.long

@@ -13,7 +13,8 @@ from batchchat import defaults
 from batchchat.cli import grid, stream
 from batchchat.cli.option import Option, command
 from batchchat.cli.options import JOB
-from batchchat.errors import UsageError
+from batchchat.errors import Misspelt, UsageError
+from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,11 +96,11 @@ class Counted:
 
 
 def _format(said: str | None) -> str:
-    from batchchat.job import suggest
-
     form = said or _FORMATS[0]
     if form not in _FORMATS:
-        raise UsageError(f"--format {form}: must be one of {', '.join(_FORMATS)}{suggest(form, _FORMATS)}")
+        meant = nearest(form, _FORMATS)
+        message = f"--format {form}: must be one of {', '.join(_FORMATS)}{did_you_mean(meant)}"
+        raise Misspelt(message, wrong=form, meant=meant)
     return form
 
 

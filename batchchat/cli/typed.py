@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
-from batchchat.cli.option import PAGES
+from batchchat.cli.page import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,6 +17,22 @@ _words: list[str] = []
 def remember(words: Sequence[str]) -> None:
     """Keep what was typed."""
     _words[:] = words
+
+
+def words() -> tuple[str, ...]:
+    """What was typed."""
+    return tuple(_words)
+
+
+def whole(word: str) -> re.Pattern[str]:
+    """Finds the word where it is no part of another."""
+    return re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
+
+
+def replaced(wrong: str, meant: str) -> str | None:
+    """The same command line with another word in it, also inside a template or a list; None where it is not in it."""
+    changed = [whole(wrong).sub(lambda _: meant, word) for word in _words]
+    return None if changed == _words else shlex.join(["batchchat", *changed])
 
 
 def again(*, command: str | None = None, without: Collection[str] = (), add: Sequence[str] = ()) -> str:

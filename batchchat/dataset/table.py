@@ -13,8 +13,9 @@ from batchchat.dataset.jsonl import JsonlPart
 from batchchat.dataset.memorypart import FramePart, TablePart
 from batchchat.dataset.parquet import ParquetPart
 from batchchat.defaults import CHECK_BYTES
-from batchchat.errors import UsageError
+from batchchat.errors import Misspelt, UsageError
 from batchchat.records import Batch
+from batchchat.spelling import did_you_mean, nearest_file
 from batchchat.tables import SUFFIXES, find_format, require_format
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def _find(name: str) -> list[str]:
         return [name]
     folder = storage.is_folder(name)
     if not folder and not storage.has_pattern(name):
-        raise UsageError(f"{name}: there is no such file.")
+        meant = nearest_file(name, (*SUFFIXES, ".toml"))
+        raise Misspelt(f"{name}: there is no such file{did_you_mean(meant) or '.'}", wrong=name, meant=meant)
     paths = [path for path in (storage.list_folder(name) if folder else storage.match(name)) if find_format(path)]
     if not paths:
         what = "the folder has no tables in it" if folder else "no table matches"

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from batchchat import defaults
-from batchchat.errors import UsageError
+from batchchat.errors import Misspelt, UsageError
 from batchchat.job.settings import EndpointSettings, is_embedded
 from batchchat.records import Secret
+from batchchat.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,9 +75,12 @@ def endpoint_settings(
     carried = named is None and any(header.lower() in _KEY_HEADERS for header in said)
     key = None if carried else _key(name, named, environ, need=need_key)
     if key is None and need_key and not carried and not embedded and is_openai(base_url):
-        raise UsageError(
+        meant = nearest(model or "", [defaults.LOCAL_MODEL])
+        raise Misspelt(
             f"{name} is not set, and {host_of(base_url)} wants a key: export {name}=..., "
-            "or name another endpoint with --base-url, or use the embedded model with -m local"
+            "or name another endpoint with --base-url, or use the embedded model with -m local",
+            wrong=model or "",
+            meant=meant,
         )
     return EndpointSettings(
         base_url=base_url,

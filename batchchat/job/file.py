@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults
-from batchchat.errors import UsageError
+from batchchat.errors import Misspelt, UsageError
 from batchchat.job.options import OPEN_TABLES, OUR_FIELDS, PATHS, Place
 from batchchat.job.schema import JobFile, known_keys
-from batchchat.job.source import Layer, Stated, suggest
+from batchchat.job.source import Layer, Stated
+from batchchat.spelling import did_you_mean, nearest, nearest_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,9 @@ def _read(path: str) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: a job file is UTF-8 text; byte {error.start} is none") from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        meant = nearest_file(path, [".toml"])
+        message = f"{path}: cannot be read: {error.strerror}{did_you_mean(meant)}"
+        raise Misspelt(message, wrong=path, meant=meant) from None
 
 
 def _settings(path: str, text: str, content: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
@@ -88,16 +91,19 @@ def _unknown(path: str, text: str, place: Place, known: dict[str, tuple[str, ...
     """An unknown key, and the one that was meant: in its section, or the same name in another one."""
     name = place[-1]
     here = known[place[0]] if len(place) > 1 else tuple(known)
-    hint = suggest(name, here or ())
+    meant = nearest(name, here or ())
+    hint = did_you_mean(meant)
     if name.lower() in _KEY_WITHOUT_PLACE:
+        meant = None
         hint = '; a key never stands in a job file: name its variable, api_key_env = "OPENAI_API_KEY" in [endpoint]'
     elif elsewhere := [section for section, keys in known.items() if keys and name in keys and section != place[0]]:
-        hint = f"; it belongs in [{elsewhere[0]}]"
+        hint, meant = f"; it belongs in [{elsewhere[0]}]", None
     elif place[0] == "request" and len(place) > 1:
         ours = OUR_FIELDS.get(name)
+        meant = None if ours else meant
         other = "a field that only some servers know goes under [request.extra_body]"
         hint = f": {ours}" if ours else f"{hint} ({other})"
-    return UsageError(f"{_place(path, text, place)}: unknown key {'.'.join(place)}{hint}")
+    return Misspelt(f"{_place(path, text, place)}: unknown key {'.'.join(place)}{hint}", wrong=name, meant=meant)
 
 
 def _relative(path: str, place: Place, value: Any) -> Any:

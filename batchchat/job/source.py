@@ -6,7 +6,6 @@ a job file would have; whether they are allowed is the schema's matter.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchchat.errors import UsageError
+from batchchat.errors import Misspelt, UsageError
 from batchchat.job.options import OPEN_TABLES, OPTIONS, VARIABLES, Place, flag
+from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from batchchat.job.settings import Source
@@ -42,7 +42,9 @@ def option_layer(options: Mapping[str, Any]) -> Layer:
     for name, value in options.items():
         path = OPTIONS.get(name)
         if path is None:
-            raise UsageError(f"there is no option {flag(name)}{suggest(name, OPTIONS)}")
+            meant = nearest(name, OPTIONS)
+            message = f"there is no option {flag(name)}{did_you_mean(meant)}"
+            raise Misspelt(message, wrong=flag(name), meant=None if meant is None else flag(meant))
         unsaid = (isinstance(value, list | tuple) and not value) or (value is False and path[0] == "run")
         if value is None or unsaid:
             continue
@@ -92,8 +94,7 @@ def spread(layer: Layer, path: Place, stated: Stated) -> None:
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """`; did you mean NAME?` where one is near, else nothing."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    return did_you_mean(nearest(wrong, known))
 
 
 def _typed(name: str, value: Any) -> Any:

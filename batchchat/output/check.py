@@ -28,7 +28,7 @@ def check_output(dataset: Table, path: str, columns: Sequence[ResultColumn]) -> 
     """
     form = find_format(path)
     if form is None and (not dataset.paths or dataset.paths == (dataset.name,)):  # in memory, or one file
-        require_format(path, f"the output {path}")
+        require_format(path, f"the output {path}", new=True)
     check_names(dataset, columns)
     for source in (dataset.name, *dataset.paths):
         if storage.same_file(path, source):
