@@ -416,10 +416,11 @@ async def test_stream_options_may_be_refused_by_the_name_of_the_parameter():
 
 
 async def test_other_refusals_are_not_taken_for_it():
-    """A bad request is sent once."""
-    async with ScriptedServer([http(error("bad"), 400)]) as server:
-        assert type(await fault(server.url, stream=True)) is BadRequest
-    assert len(server.received) == 1
+    """A bad request is sent once, in every dialect."""
+    for dialect in (Dialect(), Dialect(stream_options=False)):
+        async with ScriptedServer([http(error("bad"), 400)]) as server:
+            assert type(await fault(server.url, stream=True, dialect=dialect)) is BadRequest
+        assert len(server.received) == 1
 
 
 async def test_stream_options_that_go_on_being_refused_are_the_rows_error():
