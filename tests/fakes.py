@@ -9,10 +9,6 @@ import socket
 import struct
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from unittest.mock import Mock
-
-import aiohttp
-from aioresponses import aioresponses, core
 
 
 def completion(content="hello", **more):
@@ -178,19 +174,3 @@ async def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
-
-
-class _Response(aiohttp.ClientResponse):
-    """aiohttp 3.14 wants a `stream_writer`, of which aioresponses 0.7.9 does not know (its issue 289)."""
-
-    def __init__(self, *args, **kwargs):
-        kwargs.setdefault("stream_writer", Mock())
-        super().__init__(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def mocked_http(monkeypatch):
-    """`aioresponses()` that works with the aiohttp that is installed."""
-    monkeypatch.setattr(core, "ClientResponse", _Response)
-    with aioresponses() as mock:
-        yield mock

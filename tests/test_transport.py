@@ -8,7 +8,7 @@ import json
 import zlib
 
 import pytest
-from fakes import ScriptedServer, chunked, completion, delta, error, http, mocked_http, sse
+from fakes import ScriptedServer, chunked, completion, delta, error, http, sse
 
 from batchchat.errors import (
     BadRequest,
@@ -52,12 +52,6 @@ async def fault(url, **settings):
     with pytest.raises((RequestError, KeyRefused, ModelMissing, QuotaExhausted)) as caught:
         await ask(url, **settings)
     return caught.value
-
-
-@pytest.fixture
-def mocked(monkeypatch):
-    with mocked_http(monkeypatch) as mock:
-        yield mock
 
 
 async def test_a_request_and_its_answer(mocked):
