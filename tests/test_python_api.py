@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -753,3 +754,23 @@ def test_the_docstrings_say_what_is_needed():
     """`help(batchchat.run)` says what goes in, what comes out, what is raised, and shows a call."""
     for function in (batchchat.run, batchchat.arun):
         assert all(word in function.__doc__ for word in ("Raises:", "Example:", "UsageError", "JobStopped"))
+
+
+def test_the_page_works_as_it_stands(simulator, monkeypatch):
+    """The blocks of docs/python.md run one after the other, and name only what is there."""
+    page = (Path(batchchat.__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("OPENAI_BASE_URL", simulator(text="echo").base_url)
+    monkeypatch.setattr(logging, "basicConfig", lambda level: None)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)  # a page of the repository
+    assert names["labels"].completion[0] == "Positive or negative? Great film."
+    assert [found.completion[1] for found in asyncio.run(names["both"]())] == [
+        "In one word: I want my money back.",
+        "In one French word: I want my money back.",
+    ]
+    said = {
+        name for row in re.findall(r"^\| (`[A-Z].*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+    errors = {name for name in batchchat.__all__ if name[0].isupper()} - {"BatchchatError"}
+    assert said - {"PathLike"} == errors

@@ -1,8 +1,8 @@
 """The checkpoint: one SQLite file that holds everything a job has paid for.
 
-`journal` is the door, `facts` its part about the job, `usage` its part for the bill `settled` and `keys` those for lists of
-rows; `schema` has the format, `codec` turns outcomes into its rows, `database` speaks SQLite, `lock` keeps a second
-writer out, `aside` makes room for a new one.
+`journal` is the door, `facts` its part about the job, `usage` its part for the bill, `settled` and `keys` those for
+lists of rows; `schema` has the format, `codec` turns outcomes into its rows, `database` speaks SQLite, `lock` keeps a
+second writer out, `aside` makes room for a new one.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def came_to(summary: Summary) -> str:
 
 def failures(summary: Summary) -> str:
     """How many rows failed, and the most frequent reasons."""
-    most = "; ".join(f"{count:,} times {error}" for error, count in summary.errors)
+    most = "; ".join(f"{amount.counted(count, 'row', 'rows')}: {error}" for error, count in summary.errors)
     rows = amount.counted(summary.rows, "row", "rows")
     return f"{summary.failed:,} of {rows} failed, see their error column" + (f": {most}" if most else "")
 
