@@ -113,7 +113,7 @@ def test_what_could_not_be_committed_is_not_counted(journal, path):
     [
         (sqlite3.SQLITE_FULL, "cannot be written .*free some space"),
         (sqlite3.SQLITE_IOERR_FSYNC, "full or failing"),
-        (sqlite3.SQLITE_READONLY, "cannot be written .*allow it"),
+        (sqlite3.SQLITE_READONLY_DBMOVED, "cannot be written .*allow it"),
         (sqlite3.SQLITE_CANTOPEN, r"cannot be opened .*ulimit -n"),
         (sqlite3.SQLITE_BUSY, "is kept locked .*--checkpoint"),
         (sqlite3.SQLITE_IOERR_LOCK, "cannot be locked .*local disk with --checkpoint"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import sqlite3
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchchat.api import execute, export_job, job_status, resume_job, show_requests
-from batchchat.errors import UsageError
+from batchchat.errors import CheckpointDamaged, UsageError
 from batchchat.events import Observer
 from batchchat.job import resolve
 
@@ -535,3 +537,23 @@ def test_another_column_in_the_input_is_published(place, simulator):
     table(place / "t.csv", "one", "two", lang=["de", "en"])
     assert run(source, sim).requests == 0
     assert [row["lang"] for row in read("t.completions.csv")] == ["de", "en"]
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["every batch complete", "some rows pending"])
+def test_a_row_that_vanished_from_the_checkpoint_is_missed(place, simulator, published):
+    """A row that was settled and is not found is damage: it is neither paid for again nor published without answer."""
+    sim = simulator()
+    source = table(place / "t.csv", *(f"prompt {n}" for n in range(20)))
+    run(source, sim, limit=None if published else 15)
+    output = Path("t.completions.csv")
+    output.unlink()
+    with contextlib.closing(sqlite3.connect("t.completions.csv.batchchat", isolation_level=None)) as database:
+        assert database.execute("DELETE FROM outcomes WHERE (id & 0xff) = 7").rowcount == 1
+    before = asked(sim)
+    try:
+        stopped = run(source, sim).stop_reason
+    except CheckpointDamaged as error:
+        stopped = error.stop_reason
+    assert stopped == "damaged"
+    assert asked(sim) == before
+    assert not output.exists()

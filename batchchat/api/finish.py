@@ -58,7 +58,7 @@ def publish_job(
         session.journal.set_header(publishing={"path": job.output_path, "digest": digest})
 
     published = write_table(
-        table, session.journal, session.chain, job.output_path, progress=progress, about_to=about_to
+        table, session.journal, session.chain, job.output_path, progress=progress, about_to=about_to, whole=True
     )
     session.journal.set_header(
         published={**facts_of(published), **shape}, changed=False, money=settled_facts(), tokens=settled_facts()
@@ -103,12 +103,20 @@ def write_table(
     progress: Callable[[int], None] | None = None,
     about_to: Callable[[str], None] | None = None,
     stale: Mapping[int, frozenset[int]] | None = None,
+    whole: bool = False,
 ) -> Published:
-    """Join outcomes to rows and publish; `stale` names, by settings, rows whose outcome is not to be shown."""
+    """Join outcomes to rows and publish.
+
+    `stale` names, by settings, rows whose outcome is not to be shown. With `whole` every row was settled: one without
+    an outcome is damage then, and not a row without an answer.
+    """
     names = [column.name for column in table.columns]
 
     def results(start: int, size: int) -> Mapping[str, Sequence[Any]]:
-        columns = journal.results(chain, start, size, RESULTS, without=stale or {})
+        columns = journal.results(chain, start, size, (*RESULTS, "answered"), without=stale or {})
+        answered = columns.pop("answered")
+        if whole and None in answered:
+            raise journal.database.damaged(f"row {start + answered.index(None)} was settled, and is not found")
         return dict(zip(names, columns.values(), strict=True))
 
     return output.publish(

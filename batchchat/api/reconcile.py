@@ -30,10 +30,12 @@ class Reconciled:
     Attributes:
         first_pending: the first row that may have no outcome.
         loose: answers that lost their row.
+        held: outcomes that stand at their rows, of those that were looked at.
     """
 
     first_pending: int = 1
     loose: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +67,17 @@ class Reconciler:
 
         Raises:
             UsageError: most rows that were answered have changed, and nobody approved.
+        CheckpointDamaged: rows that were written are not found.
         """
         found = Reconciled()
         last = self.journal.last_row(self.settings)
         if last == 0:
+            self.journal.expect(self.settings, 0)
             return found
         answered = self.journal.counts_of(self.settings).answered
         with self.journal.transaction():
             seen = self._scan(found, last)
+            self.journal.expect(self.settings, found.held + self.journal.settled(self.settings, seen + 1, last - seen))
             if self.whole and last > seen:
                 self._drop_beyond(found, seen)
             if self.claim_now and self.journal.has_unclaimed(self.settings):
@@ -96,7 +101,9 @@ class Reconciler:
             mark = self.journal.mark(self.settings, batch.start)
             digest = self.builder.digest(batch)
             if mark is not None and mark.size == batch.size and mark.digest == digest:
-                done = mark.complete or self.journal.settled(self.settings, batch.start, batch.size) == batch.size
+                held = batch.size if mark.complete else self.journal.settled(self.settings, batch.start, batch.size)
+                found.held += held
+                done = held == batch.size
             else:
                 done = self._compare(found, batch, digest)
             settled_so_far = settled_so_far and done
@@ -111,6 +118,7 @@ class Reconciler:
         tasks = self.builder.tasks(batch, sorted(stored))
         wrong = [task.row for task in tasks if stored[task.row].key != task.key]
         self.journal.set_aside(self.settings, wrong)
+        found.held += len(stored) - len(wrong)
         found.loose += sum(1 for row in wrong if stored[row].state != "failed")
         self.journal.note_mark(self.settings, batch.start, Mark(size=batch.size, digest=digest, complete=False))
         return not wrong and len(stored) == batch.size

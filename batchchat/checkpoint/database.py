@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BUSY_MS = 30_000
+# How large a checkpoint may be for SQLite's own check when it is opened, which takes about 1 ms a megabyte.
+_QUICK_BYTES = 64 << 20
 # Errors without a code of their own: a table or column that is gone, text that is none.
-_OF_DAMAGE = ("no such", "malformed", "Could not decode to UTF-8")
+_OF_DAMAGE = ("no such", "malformed", "unsupported file format", "Could not decode to UTF-8")
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_MISMATCH})
 
 
@@ -153,6 +155,8 @@ class Database:
         primary = code & 0xFF
         if primary in _DAMAGED:
             return self.damaged(str(error))
+        if code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK):
+            return self.damaged("its header says that it is not to be written")
         if isinstance(error, sqlite3.OperationalError) and any(words in str(error) for words in _OF_DAMAGE):
             return self.damaged(str(error).split(" with text", maxsplit=1)[0])
         what, remedy = _WORDS.get(code) or _WORDS.get(primary) or ("cannot be used", "run it again")
@@ -190,30 +194,35 @@ class Database:
 
     def _check_structure(self) -> None:
         """Find damage before anything is changed: in the file's length, its tables, and all facts but the rows'."""
-        run = self._connection.execute
-        (encoding,), (vacuum,) = run("PRAGMA encoding").fetchone(), run("PRAGMA auto_vacuum").fetchone()
-        tables = {statement for (statement,) in run("SELECT sql FROM sqlite_master")}
-        if encoding != "UTF-8" or vacuum or not tables >= schema.STATEMENTS:
+        tables = {statement for (statement,) in self._connection.execute("SELECT sql FROM sqlite_master")}
+        if self._pragma("encoding") != "UTF-8" or self._pragma("auto_vacuum") or not tables >= schema.STATEMENTS:
             raise self.damaged("its tables are not as they were made")
-        (pages,), (size,) = run("PRAGMA page_count").fetchone(), run("PRAGMA page_size").fetchone()
-        if not _size(f"{self.path}-wal") and self.path.stat().st_size != pages * size:
-            raise self.damaged(f"it has {self.path.stat().st_size:,} bytes instead of {pages * size:,}")
+        pages = self._pragma("page_count")
+        length, size = pages * self._pragma("page_size"), self.path.stat().st_size
+        if size != length and not _size(f"{self.path}-wal"):
+            raise self.damaged(f"it has {size:,} bytes instead of {length:,}")
+        if self._pragma("freelist_count") >= pages:
+            raise self.damaged("its list of free pages is not as it was written")
+        if length <= _QUICK_BYTES and (found := self._pragma("quick_check(1)")) != "ok":
+            raise self.damaged(found.splitlines()[-1])
         for table in schema.FACTS:
             self.sealed_list(table, "", ())
 
     def _check_format(self) -> None:
-        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-        if application != schema.APPLICATION_ID:
+        if self._pragma("application_id") != schema.APPLICATION_ID:
             raise CheckpointDamaged(
                 f"{self.path} is no checkpoint of batchchat; it was left as it is. Name another with --checkpoint, "
                 "or --restart moves it aside"
             )
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        version = self._pragma("user_version")
         if version != schema.FORMAT:
             raise CheckpointDamaged(
                 f"the checkpoint {self.path} has format {version}; this batchchat knows format {schema.FORMAT}. "
                 "It was left as it is: upgrade batchchat, or --restart moves it aside"
             )
+
+    def _pragma(self, name: str) -> Any:
+        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
 def _make(path: Path) -> None:

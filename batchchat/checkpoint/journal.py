@@ -100,6 +100,17 @@ class Journal(Facts):
         row = self._db.one("SELECT count(*) FROM outcomes WHERE id >= ? AND id < ?", (first, first + size))
         return int(row[0]) if row else 0
 
+    def expect(self, settings: int, rows: int) -> None:
+        """Compare how many rows somebody found stored with how many were counted when they were written.
+
+        Raises:
+            CheckpointDamaged: some are not found any more. They must not be taken for rows that were never sent.
+        """
+        counts = self.counts_of(settings)
+        written = counts.answered + counts.failed
+        if rows != written and (rows := self.settled(settings, 1, schema.UNCLAIMED - 1)) != written:
+            raise self._db.damaged(f"{written:,} rows were written under settings {settings}, and {rows:,} are found")
+
     def results(
         self,
         chain: Sequence[int],
