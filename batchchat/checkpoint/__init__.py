@@ -1,10 +1,6 @@
 """The checkpoint: one SQLite file that holds everything a job has paid for.
 
-<<<<<<< Updated upstream
 `journal` is the door, `facts` its part about the job, `usage` its part for the bill, `settled` and `keys` those for
-=======
-`journal` is the door, `facts` its part about the job, `usage` its part for the bill, `settled` and `keys` its parts for
->>>>>>> Stashed changes
 lists of rows; `schema` has the format, `codec` turns outcomes into its rows, `database` speaks SQLite, `lock` keeps a
 second writer out, `aside` makes room for a new one.
 """
