@@ -15,6 +15,7 @@ estimate.py   what a job will take: pending.py (rows to send), counting.py (thei
 money.py      prices and bills; purse.py keeps to the budgets of a run
 find.py       which job is meant
 inspect.py    show, status, export
+report.py     a page about a job
 answers.py    rows beside their answers, for people
 """
 
@@ -24,8 +25,9 @@ from batchchat.api.answers import RowAnswer, job_rows
 from batchchat.api.estimate import compare_models, estimate_job, expected_cost, send_sample
 from batchchat.api.estimated import Compared, Estimated
 from batchchat.api.find import find_checkpoint, resume_job
-from batchchat.api.inspect import ShownRequest, Status, export_job, job_status, show_requests
+from batchchat.api.inspect import ShownRequest, Status, export_job, folder_jobs, job_status, show_requests
 from batchchat.api.plan import Plan, plan_job
+from batchchat.api.report import report_job
 from batchchat.api.run import execute, run_job
 from batchchat.api.summary import Summary
 
@@ -43,9 +45,11 @@ __all__ = [
     "expected_cost",
     "export_job",
     "find_checkpoint",
+    "folder_jobs",
     "job_rows",
     "job_status",
     "plan_job",
+    "report_job",
     "resume_job",
     "run_job",
     "send_sample",

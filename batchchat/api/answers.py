@@ -23,7 +23,7 @@ from batchchat.dataset import open_dataset
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from batchchat.checkpoint import Journal
     from batchchat.dataset import Dataset
@@ -65,7 +65,7 @@ def job_rows(
     sample: int | None = None,
     count: int | None = None,
     seed: int | None = None,
-) -> Iterator[RowAnswer]:
+) -> Generator[RowAnswer]:
     """Rows with their answers, in order, as they are read.
 
     Args:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchchat import output, wire
+from batchchat import defaults, output, wire
 from batchchat.api.compare import stale_rows
 from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
@@ -15,7 +16,7 @@ from batchchat.api.rows import batches_of, trial_rows
 from batchchat.api.table import Table, make_builder, result_columns
 from batchchat.checkpoint import is_running, read_journal
 from batchchat.dataset import open_dataset
-from batchchat.errors import UsageError
+from batchchat.errors import BatchchatError, UsageError
 from batchchat.records import Endpoint
 
 if TYPE_CHECKING:
@@ -144,6 +145,19 @@ def job_status(target: str) -> Status:
         )
     finally:
         journal.close()
+
+
+def folder_jobs(folder: str = ".") -> tuple[list[Status], list[str]]:
+    """The jobs whose checkpoints lie in a folder, the last one first, and what is wrong with those that are damaged."""
+    found, wrong = [], []
+    for path in sorted(Path(folder).glob(f"*{defaults.CHECKPOINT_SUFFIX}")):
+        if not path.is_file():
+            continue
+        try:
+            found.append(job_status(str(path)))
+        except BatchchatError as error:
+            wrong.append(str(error))
+    return sorted(found, key=lambda status: -(status.started or 0.0)), wrong
 
 
 def export_job(target: str, other: str | None = None) -> Published:
