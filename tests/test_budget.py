@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
+import time
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from batchchat.api import execute
 from batchchat.api.purse import Account, Purse
@@ -16,6 +20,7 @@ from batchchat.errors import BudgetReached, StorageFull, UsageError
 from batchchat.events import Observer
 from batchchat.job import resolve
 from batchchat.records import ChatRequest, Completion, Usage
+from batchchat.serve import Simulator
 
 
 @pytest.fixture
@@ -179,3 +184,66 @@ def test_an_attempt_without_usage_counts_as_the_longest(place, simulator):
     summary = run(source, sim, max_cost=str(spent), **options)
     assert summary.stop_reason == "budget"
     assert f"${spent:,.2f} are spent" in summary.message
+
+
+FAULTS = ("cut", "drop", "drop-mid", "malformed", "error-200", "no-usage", "no-choices", "500", "stall", "stall-mid")
+shares = st.dictionaries(st.sampled_from(FAULTS), st.sampled_from([0.05, 0.1]), max_size=4)
+jobs = st.fixed_dictionaries(
+    {
+        "concurrency": st.sampled_from([1, 3, 8]),
+        "stream": st.booleans(),
+        "n": st.sampled_from([None, 2]),
+        "max_retries": st.integers(0, 1),
+        "retry": st.sampled_from([None, "failed"]),
+    }
+)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    how=jobs,
+    prices=st.tuples(st.integers(0, 2000), st.integers(0, 2000)).filter(any),
+    lengths=st.lists(st.integers(1, 120), min_size=4, max_size=24),
+    answers=st.tuples(st.integers(1, 40), st.sampled_from([0.0, 1.0]), st.integers(5, 60)),
+    faults=shares,
+    budgets=st.lists(st.sampled_from([0.1, 0.3, 0.6, 1.0, 2.0]), min_size=1, max_size=3),
+    tokens=st.booleans(),
+)
+def test_what_is_billed_never_passes_the_budget(
+    tmp_path_factory, how, prices, lengths, answers, faults, budgets, tokens
+):
+    """Over jobs, prices, failures, timeouts, cut bodies and resumes, by the endpoint's own count of all it did."""
+    length, sigma, limit = answers
+    home = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("job"))
+    try:
+        source = table(*(f"{n} " + "word " * words for n, words in enumerate(lengths)))
+        with Simulator(tokens=length, tokens_sigma=sigma, faults=faults, context=0) as sim:
+            finished = spent = 0
+            sizes = [250 + 5 * words for words in lengths]
+            most = (
+                sum(sizes) + limit * len(sizes) if tokens else sum(sizes) * prices[0] + limit * len(sizes) * prices[1]
+            )
+            for part in budgets:
+                budget = max(1, round(most * part))
+                told = {"max_tokens_total": budget} if tokens else {"max_cost": str(Decimal(budget) / 1_000_000)}
+                price = {"price": f"input={prices[0]},output={prices[1]}"}
+                summary = run(source, sim, max_tokens=limit, timeout=0.3, **told, **price, **how)
+                before, spent = spent, billed(sim, prices, tokens=tokens) - finished
+                assert spent <= max(budget, before), summary
+                assert summary.stop_reason in {None, "budget", "outage", "hopeless"}
+                if summary.stop_reason is None:  # a budget counts since the job last finished
+                    finished, spent = finished + spent, 0
+    finally:
+        os.chdir(home)
+
+
+def billed(sim, prices, *, tokens):
+    """All that the endpoint may bill for, in millionths of a dollar or in tokens."""
+    for _ in range(500):  # what the client gave up may be still on its way
+        stats = sim.stats()
+        if not stats["in_flight"]:
+            break
+        time.sleep(0.01)
+    prompt, completion = stats["billable_prompt_tokens"], stats["billable_completion_tokens"]
+    return prompt + completion if tokens else prompt * prices[0] + completion * prices[1]

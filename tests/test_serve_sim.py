@@ -551,6 +551,22 @@ def test_marks_change_what_is_said(simulator):
     assert "usage" not in json.loads(call(sim, "@@no-usage")[2])
     assert json.loads(call(sim, "@@no-choices")[2])["choices"] == []
     assert "refusal" in call(sim, "@@refuse", stream=True)[2]
+    assert events(call(sim, "@@no-choices", stream=True)[2]) == ["[DONE]"]
+
+
+def test_what_was_worked_on_may_be_billed_whatever_became_of_it(simulator):
+    """Whole answers, with usage or without, cut ones and spoilt ones are billable; refused and dropped ones are not."""
+    sim = simulator(tokens=5)
+    for mark in ("", "@@no-usage", "@@malformed", "@@400", "@@no-choices"):
+        call(sim, f"hello {mark}")
+    for mark in ("@@cut", "@@drop", "@@drop-mid"):
+        with pytest.raises((ConnectionError, http.client.IncompleteRead)):
+            call(sim, f"hello {mark}")
+    stats = settled(sim)
+    assert stats["answered"] + stats["spoilt"] + stats["partial"] == 6
+    assert stats["billable_completion_tokens"] == 6 * 5
+    assert stats["completion_tokens"] == 5
+    assert stats["billable_prompt_tokens"] > stats["prompt_tokens"]
 
 
 @pytest.mark.parametrize(("mark", "error"), [("drop", ConnectionResetError), ("cut", http.client.IncompleteRead)])

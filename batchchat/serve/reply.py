@@ -81,7 +81,7 @@ class Reply:
     def _pieces(self) -> Iterator[dict[str, Any]]:
         for k, choice in enumerate(self.choices):
             yield _piece(k, {"role": "assistant", "content": "" if choice.tokens is not None else None})
-        for at in range(max(len(choice.tokens or ()) for choice in self.choices)):
+        for at in range(max((len(choice.tokens or ()) for choice in self.choices), default=0)):
             for k, choice in enumerate(self.choices):
                 if choice.tokens is not None and at < len(choice.tokens):
                     entry = choice.logprobs[at : at + 1] if choice.logprobs is not None else None

@@ -28,11 +28,13 @@ class Job:
         ask, reply, rule, step: what it asks, what is answered, and why not as usual.
         headers: lines for its answer.
         release: gives its slot back.
+        cost: prompt and completion tokens of the answer that it gets, or would have got.
     """
 
     __slots__ = (
         "_complete",
         "ask",
+        "cost",
         "exchange",
         "fate",
         "headers",
@@ -44,8 +46,15 @@ class Job:
         "tally",
     )
 
-    def __init__(self, exchange: Exchange, tally: Tally, complete: Callable[[Job, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        tally: Tally,
+        complete: Callable[[Job, dict[str, Any]], None],
+        cost: Callable[[Job], tuple[int, int]],
+    ) -> None:
         self.exchange = exchange
+        self.cost = cost
         self.tally = tally
         self.fate = "gone"
         self.status = 0
@@ -71,6 +80,8 @@ class Job:
         """The last byte is out, or the client has gone."""
         tally, fate = self.tally, self.fate
         tally.in_flight -= 1
+        if self.ask is not None and fate not in {"refused", "dropped"}:
+            tally.worked(*self.cost(self))
         if fate == "dropped":
             tally.dropped += 1
         elif fate == "partial" and self.exchange.began:

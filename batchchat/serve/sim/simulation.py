@@ -96,7 +96,7 @@ class Simulation:
 
     def visit(self, exchange: Exchange) -> Job:
         """See `routes.Backend`."""
-        return Job(exchange, self.tally, self._complete)
+        return Job(exchange, self.tally, self._complete, self._cost)
 
     def page(self, exchange: Exchange) -> bool:
         """See `routes.Backend`."""
@@ -321,6 +321,15 @@ class Simulation:
         if self.settings.stall:
             job.fate = "dropped"
             self._loop.call_later(self.settings.stall, job.exchange.abort)
+
+    def _cost(self, job: Job) -> tuple[int, int]:
+        """Prompt and completion tokens of its answer, also where it was not made, or does not say."""
+        assert job.ask is not None
+        usage = job.reply.usage if job.reply is not None else None
+        if usage is None:
+            usage = answer(job.ask, self.settings, None if job.rule == "no-usage" else job.rule).usage
+        assert usage is not None
+        return usage["prompt_tokens"], usage["completion_tokens"]
 
     def _in_background(self, work: Any) -> None:
         task = self._loop.create_task(work)

@@ -28,6 +28,8 @@ class Tally:
         refused: error statuses, by status.
         dropped: requests whose connection we closed before the answer.
         gone: requests whose client left before the answer began.
+        billable_prompt_tokens, billable_completion_tokens: of everything that the model worked on and that may be
+            billed: whole answers, with usage or without, and those that were cut, spoilt or left by the client.
         admitted: requests that the rate limits let in, and their tokens, with the times of the first and the last.
     """
 
@@ -36,6 +38,7 @@ class Tally:
         self.refused: Counter[int] = Counter()
         self.in_flight = self.max_in_flight = 0
         self.prompt_tokens = self.completion_tokens = 0
+        self.billable_prompt_tokens = self.billable_completion_tokens = 0
         self.admitted = 0
         self.admitted_tokens = 0.0
         self.first = self.last = 0.0
@@ -77,6 +80,11 @@ class Tally:
         if self._prompts is not None and prompt in self._prompts:
             self._prompts[prompt][1] += 1
 
+    def worked(self, prompt: int, completion: int) -> None:
+        """The model worked on a request, whatever became of its answer."""
+        self.billable_prompt_tokens += prompt
+        self.billable_completion_tokens += completion
+
     def left(self, *, began: bool) -> None:
         """The client went before its answer was whole."""
         if began:
@@ -99,6 +107,8 @@ class Tally:
                 "max_in_flight",
                 "prompt_tokens",
                 "completion_tokens",
+                "billable_prompt_tokens",
+                "billable_completion_tokens",
                 "admitted",
                 "admitted_tokens",
             )
