@@ -21,6 +21,7 @@ import pytest
 from pyarrow import parquet
 
 import batchchat
+from batchchat.api import export_job, job_status, resume_job
 from batchchat.cli.options import NOT_OF_THE_JOB, SHARED
 from batchchat.python.options import Options
 from batchchat.python.wording import in_python
@@ -774,3 +775,13 @@ def test_the_page_works_as_it_stands(simulator, monkeypatch):
     }
     errors = {name for name in batchchat.__all__ if name[0].isupper()} - {"BatchchatError"}
     assert said - {"PathLike"} == errors
+
+
+def test_the_command_line_says_whose_checkpoint_it_is(simulator):
+    """`status` reads a checkpoint of data in memory; what needs the rows says that the call is to be made again."""
+    batchchat.run(many(2), **to(simulator()))
+    (checkpoint,) = map(str, checkpoints())
+    assert job_status(checkpoint).succeeded == 2
+    for needs_rows in (resume_job, export_job):
+        with pytest.raises(batchchat.UsageError, match=r"data in memory: make the same call of batchchat\.run"):
+            needs_rows(checkpoint)
