@@ -28,6 +28,7 @@ WINDOW = 6.0
 WORKERS = 64
 SLOTS = 24
 LATENCY = 0.5
+MEAN_OVER_MEDIAN = 1.133  # of a lognormal with sigma 0.5
 TOKENS_OF_A_HEAVY_ROW = 575  # measured with the rows below
 SERVERS = {
     "bucket of a second": {"window": "bucket", "burst-seconds": 1},
@@ -101,8 +102,8 @@ def scenes():
 async def measure(scene, how, *, seed=1):
     """One run of a scene."""
     async with _serve({**scene.settings, "seed": seed}) as url, aiohttp.ClientSession() as session:
-        in_flight = []
-        watching = asyncio.create_task(_watch(session, url, in_flight))
+        seen = []
+        watching = asyncio.create_task(_watch(session, url, seen))
         if how == "batchchat":
             await _batchchat(scene, url, seed)
         else:
@@ -111,14 +112,10 @@ async def measure(scene, how, *, seed=1):
         async with session.get(f"{url}/sim/stats") as reply:
             stats = await reply.json()
     refused = sum(stats["refused"].values())
+    if scene.server == "queue":
+        return _queued(seen, refused)
     seconds = max(stats["admitted_seconds"], 1e-9)
     share = refused / max(1, refused + stats["admitted"])
-    if scene.server == "queue":
-        throughput = stats["answered"] / seconds
-        alone = LATENCY * 1.133  # the mean of the lognormal
-        busy = [each for each in in_flight if each]
-        latency = sum(busy) / len(busy) / throughput
-        return Result(used=throughput / (SLOTS / alone), refused=share, slower=latency / alone)
     amount = stats["admitted_tokens"] if scene.unit == "tokens" else stats["admitted"]
     return Result(used=amount / (scene.limit / 60 * seconds), refused=share)
 
@@ -146,11 +143,24 @@ async def _serve(settings):
         await process.wait()
 
 
-async def _watch(session, url, in_flight):
+async def _watch(session, url, seen):
+    """Looks twice a second at the moment, what was answered, and what is in flight."""
+    loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(0.5)
         async with session.get(f"{url}/sim/stats") as reply:
-            in_flight.append((await reply.json())["in_flight"])
+            stats = await reply.json()
+        seen.append((loop.time(), stats["answered"], stats["in_flight"]))
+
+
+def _queued(seen, refused):
+    """The throughput while it was busy over what the slots can do, and the latency by Little's law."""
+    busy = [each for each in seen if each[2] >= SLOTS / 4]
+    (begun, before, _), (ended, after, _) = busy[0], busy[-1]
+    throughput = (after - before) / (ended - begun)
+    alone = LATENCY * MEAN_OVER_MEDIAN
+    latency = sum(in_flight for *_, in_flight in busy) / len(busy) / throughput
+    return Result(used=throughput * alone / SLOTS, refused=refused / max(1, refused + after), slower=latency / alone)
 
 
 async def _batchchat(scene, url, seed):

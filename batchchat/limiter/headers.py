@@ -1,9 +1,8 @@
 """A limit that headers show: the rate that they leave us, with others spending the same quota.
 
 In come the headers of answers; out comes the earliest moment of the next start, like that of a limit that was told.
-What kind of server shows them is judged again and again (`sight.py`); until that is known, what remains is spread over
-the time until its reset, or what was spent is taken to come back at an even rate, whichever is more: few requests have
-been sent by then.
+What kind of server shows them is judged again and again (`sight.py`); until that is known, which takes a few answers,
+the limit is spread over the time until its reset.
 
 What others spend shows in what remains. A bucket is steered by its level: at seven tenths it gives exactly its refill,
 below that less, so that whoever else draws on it finds it filled. In a fixed window what remains is spread over what is
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 KEPT = 48
 JUDGED_EVERY = 8
 LEVEL = 0.7
-EAGER = 0.03
+EAGER = 0.05
 LEAST = 0.02
 """Of a rate: what is left of it where nothing remains, so that new headers are seen at all."""
 JITTER = 0.4
@@ -41,6 +40,8 @@ LONG = 600.0
 """A period of more seconds than that is none to pace by."""
 SPENT_WITHIN = 60.0
 STEERED_EVERY = 1.0
+FADING = 0.99
+"""By how much a verdict that rests on better evidence loses of its weight with each later one."""
 
 
 class Headers:
@@ -53,6 +54,7 @@ class Headers:
         "_period",
         "_sights",
         "_steered_at",
+        "_trust",
         "_turned",
         "_verdict",
         "_window",
@@ -69,6 +71,7 @@ class Headers:
         self._last: Sight | None = None
         self._count = 0
         self._verdict: Verdict | None = None
+        self._trust = 0.0  # a new verdict on a bucket must rest on remainders at least that far apart
         self._steered_at = 0.0
         self._turned = False  # its window has started anew since the last headers
         self._period = 0.0
@@ -146,15 +149,28 @@ class Headers:
         if verdict is None:
             return
         known = self._verdict
-        if known is not None and known.kind != verdict.kind and self._still_true(known):
-            return
+        if known is not None and self._still_true(known):
+            self._trust *= FADING
+            if known.kind != verdict.kind or verdict.spread < self._trust:
+                return
+        self._trust = verdict.spread / 2
         self._verdict = verdict
         self._period = max(verdict.period, self._period if known is not None and known.kind == verdict.kind else 0.0)
         if verdict.kind != "sliding":
             self._window = None
         elif self._window is None:
-            self._window = Window(self.limit, self._period + _jitter(self._period), now=now, bins=600)
-            self._window.take(now, self.spent - self._sights[0].spent)
+            self._window = self._window_so_far(now)
+
+    def _window_so_far(self, now: float) -> Window:
+        """A window of our own starts, as far as the sights tell when they were."""
+        first = self._sights[0]
+        window = Window(self.limit, self._period + _jitter(self._period), now=first.at, bins=600)
+        before = 0.0 if self._count == len(self._sights) else first.spent
+        for sight in self._sights:
+            window.take(sight.at, max(sight.spent - before, 0.0))
+            before = max(sight.spent, before)
+        window.take(now, max(self.spent - before, 0.0))
+        return window
 
     def _still_true(self, known: Verdict) -> bool:
         """Whether a bucket's line still holds: at an even level it looks like any window."""
@@ -182,7 +198,7 @@ class Headers:
         if verdict is None:
             if last.reset <= 0:
                 return None
-            return max(last.limit - last.remaining, last.remaining, 1.0) / last.reset
+            return max(last.limit, 1.0) / last.reset
         left = max(last.remaining - (self.spent - last.spent), 0.0)
         if verdict.kind == "bucket":
             left = min(left + verdict.rate * (now - last.at), verdict.size)
@@ -192,6 +208,7 @@ class Headers:
             return self._rate_of_fixed(now, left, verdict)
         assert self._window is not None
         ours = left + self._window.total if last.used is None else last.remaining + last.used
+        ours = min(ours, self.limit)  # what it has let go of already is still in our window for a moment
         self._window.limit = max(ours, 1.0)
         even = max(ours * SAFE, LEAST * self.limit) / self._period
         return max(even, left / SPENT_WITHIN) if self._period > LONG else even

@@ -51,6 +51,7 @@ class Verdict:
         kind: bucket, fixed or sliding.
         rate: of a bucket, a second.
         size: of a bucket, what it holds when full.
+        spread: of a bucket, how far apart the remainders lay that say so: from far apart ones the rate is exact.
         period: of a window, in seconds, as far as it was seen.
         turn: of a fixed window, the moment at which it starts anew.
     """
@@ -58,6 +59,7 @@ class Verdict:
     kind: Kind
     rate: float = 0.0
     size: float = 0.0
+    spread: float = 0.0
     period: float = 0.0
     turn: float = 0.0
 
@@ -86,7 +88,8 @@ def _bucket(sights: Sequence[Sight]) -> Verdict | None:
     if both / math.sqrt(var_left * var_reset) > STRAIGHT:
         return None
     rate = -both / var_reset
-    return Verdict(kind="bucket", rate=rate, size=mean_left + rate * mean_reset)
+    spread = math.sqrt(var_left / count)
+    return Verdict(kind="bucket", rate=rate, size=mean_left + rate * mean_reset, spread=spread)
 
 
 def _window(sights: Sequence[Sight]) -> Verdict | None:
