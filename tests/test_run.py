@@ -10,6 +10,7 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from batchchat.api import execute, export_job, job_status, resume_job, show_requests
@@ -557,3 +558,39 @@ def test_a_row_that_vanished_from_the_checkpoint_is_missed(place, simulator, pub
     assert stopped == "damaged"
     assert asked(sim) == before
     assert not output.exists()
+
+
+def test_fewer_choices_than_asked_are_a_list_too(place, simulator):
+    """With `n` above 1 the completion is a list, also where the endpoint gives one choice; with `n` 1 it is a text."""
+    sim, source = simulator(text="echo"), table(place / "t.csv", "one", "two")
+    run(source, sim, rows="1")
+    run(source, sim, limit=1)
+    run(source, sim, n=2, keep_answered=True, output="t.completions.csv")
+    rows = read("t.completions.csv")
+    assert [len(json.loads(row["completion"])) for row in rows] == [1, 2]
+    assert [json.loads(row["finish_reason"]) for row in rows] == [["stop"], ["stop", "stop"]]
+    export_job("t.completions.csv", "t.parquet")
+    assert [len(row["completion"]) for row in pq.read_table("t.parquet").to_pylist()] == [1, 2]
+
+
+def test_the_input_finds_its_job_after_a_restart_and_from_elsewhere(place, simulator, monkeypatch):
+    """An input names the job that took the old one's place, and does so by any path to it."""
+    sim, source = simulator(), table(place / "t.csv", "one")
+    run("t.csv", sim)
+    run("t.csv", sim, restart=True, temperature=1.0)
+    assert job_status("t.csv").checkpoint.endswith("t.completions.csv.batchchat")
+    (place / "sub").mkdir()
+    (place / "link.csv").symlink_to(source)
+    monkeypatch.chdir(place / "sub")
+    assert job_status("../t.csv").succeeded == 1
+    assert job_status("../sub/../t.csv").succeeded == 1
+    assert job_status("../link.csv").succeeded == 1
+
+
+def test_rows_taken_out_of_the_input_are_no_reason_to_ask(place, simulator):
+    """Where rows were only removed there is nothing to pay, so nobody is asked, however many they were."""
+    sim = simulator(text="echo")
+    run(table(place / "t.csv", *"abcdefgh"), sim)
+    summary = run(table(place / "t.csv", "h", "b"), sim)
+    assert (summary.status, summary.requests, summary.rows) == (0, 0, 2)
+    assert [row["completion"][-1] for row in read("t.completions.csv")] == ["h", "b"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchchat import defaults
-from batchchat.checkpoint import read_journal
+from batchchat.checkpoint import is_aside, read_journal
 from batchchat.errors import BatchchatError, Misspelt, UsageError
 from batchchat.job import resolve, resume
 from batchchat.spelling import did_you_mean, nearest
@@ -125,13 +125,16 @@ def _is_database(path: Path) -> bool:
 
 
 def _of_input(path: Path) -> list[Path]:
-    """Checkpoints in the input's folder and in this one that were made from the input."""
-    folders = {path.absolute().parent, Path.cwd()}
+    """Checkpoints in the input's folder and in this one that were made from the input.
+
+    One that `--restart` kept aside is no job of its own where the job that took its place is there.
+    """
+    wanted = path.resolve()
+    folders = {wanted.parent, path.absolute().parent.resolve(), Path.cwd().resolve()}
     candidates = sorted(one for folder in folders for one in folder.glob(f"*{defaults.CHECKPOINT_SUFFIX}"))
-    wanted = path.absolute()
     found = []
     for candidate in candidates:
         source = _input_of(candidate)
-        if source and Path(source).absolute() == wanted:
+        if source and Path(source).resolve() == wanted:
             found.append(candidate)
-    return found
+    return [one for one in found if not is_aside(one)] or found

@@ -11,7 +11,7 @@ from batchchat import output
 from batchchat.api.money import settled_facts
 from batchchat.api.published import facts_of, is_as_it_was
 from batchchat.api.summary import Summary
-from batchchat.api.table import RESULTS
+from batchchat.api.table import RESULTS, shaped
 from batchchat.errors import Interrupted, JobStopped, ModelMissing
 
 if TYPE_CHECKING:
@@ -110,14 +110,13 @@ def write_table(
     `stale` names, by settings, rows whose outcome is not to be shown. With `whole` every row was settled: one without
     an outcome is damage then, and not a row without an answer.
     """
-    names = [column.name for column in table.columns]
 
     def results(start: int, size: int) -> Mapping[str, Sequence[Any]]:
         columns = journal.results(chain, start, size, (*RESULTS, "answered"), without=stale or {})
         answered = columns.pop("answered")
         if whole and None in answered:
             raise journal.database.damaged(f"row {start + answered.index(None)} was settled, and is not found")
-        return dict(zip(names, columns.values(), strict=True))
+        return shaped(table.columns, columns)
 
     return output.publish(
         table.written or table.dataset, path, table.columns, results, progress=progress, about_to=about_to

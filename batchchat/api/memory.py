@@ -24,7 +24,7 @@ from batchchat import defaults, output
 from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.find import begun_chain
 from batchchat.api.published import check_unclaimed
-from batchchat.api.table import RESULTS, make_builder, result_columns
+from batchchat.api.table import RESULTS, make_builder, result_columns, shaped
 from batchchat.checkpoint import read_journal, stored_keys
 from batchchat.dataset import open_memory
 from batchchat.errors import BatchchatError, JobStopped, UsageError
@@ -122,7 +122,7 @@ def table_so_far(data: Any, job: Job, checkpoint: str | None, *, settled: bool =
         def pieces() -> Iterator[Mapping[str, Sequence[Any]]]:
             for start in range(1, rows + 1, _BLOCK):
                 found = journal.results(chain, start, min(_BLOCK, rows - start + 1), RESULTS, without=stale)
-                yield dict(zip(names, found.values(), strict=True))
+                yield shaped(columns, found)
 
         return output.joined(data, columns, pieces(), limit=job.rows.limit)
     finally:
@@ -132,7 +132,7 @@ def table_so_far(data: Any, job: Job, checkpoint: str | None, *, settled: bool =
 def trial_table(data: Any, job: Job, answers: Sequence[Mapping[str, Any]]) -> Any:
     """The rows of a trial, with their answers."""
     columns = result_columns(job)
-    piece = {column.name: [answer[name] for answer in answers] for column, name in zip(columns, RESULTS, strict=True)}
+    piece = shaped(columns, {name: [answer[name] for answer in answers] for name in RESULTS})
     return output.joined(data, columns, [piece], rows=[answer["row"] for answer in answers])
 
 

@@ -144,8 +144,13 @@ class Reconciler:
                 claimed += got is not None and got.state != "failed"
         return claimed
 
+    def _is_settled(self) -> bool:
+        """Whether every row of the table has an outcome: then rows were only taken out of it, and nothing is to pay."""
+        counts = self.journal.counts_of(self.settings)
+        return self.dataset.count() == counts.answered + counts.failed
+
     def _refuse(self, unmatched: int, answered: int) -> None:
-        if unmatched * 2 > answered and not self.approved:
+        if unmatched * 2 > answered and not self.approved and not self._is_settled():
             raise UsageError(
                 f"{unmatched} of the {answered} rows that were answered have changed in {self.dataset.name} and would "
                 "be paid for again; nothing was sent. --yes pays for the changed ones, --restart starts anew (the old "

@@ -13,6 +13,8 @@ from batchchat.prompt import RequestBuilder
 from batchchat.records import ResultColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from batchchat.dataset import Dataset, FileDataset
     from batchchat.job import Job
     from batchchat.records import ColumnKind
@@ -96,3 +98,20 @@ def result_columns(job: Job) -> tuple[ResultColumn, ...]:
     text: ColumnKind = "strings" if several else "string"
     kinds: dict[str, ColumnKind] = {"completion": text, "finish_reason": text, "error": "string"}
     return tuple(ResultColumn(name=job.policy.prefix + name, kind=kinds.get(name, "int64")) for name in RESULTS)
+
+
+def shaped(columns: Sequence[ResultColumn], results: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Stored results under the names of their columns, and of their kinds.
+
+    An endpoint may give one choice where several were asked for, or several where one was; and answers that were kept
+    may be of settings with another `n`.
+    """
+    found: dict[str, Sequence[Any]] = {}
+    for column, values in zip(columns, results.values(), strict=True):
+        if column.kind == "strings":
+            found[column.name] = [[value] if isinstance(value, str) else value for value in values]
+        elif column.kind == "string":
+            found[column.name] = [value[0] if isinstance(value, list) else value for value in values]
+        else:
+            found[column.name] = values
+    return found

@@ -7,7 +7,7 @@ second writer out, `aside` makes room for a new one.
 
 from __future__ import annotations
 
-from batchchat.checkpoint.aside import exists, move_aside
+from batchchat.checkpoint.aside import exists, is_aside, move_aside
 from batchchat.checkpoint.codec import Stored
 from batchchat.checkpoint.journal import Counts, Journal, Mark, open_journal, read_journal
 from batchchat.checkpoint.keys import stored_keys
@@ -21,6 +21,7 @@ __all__ = [
     "Mark",
     "Stored",
     "exists",
+    "is_aside",
     "is_running",
     "move_aside",
     "open_journal",

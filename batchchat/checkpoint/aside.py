@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from batchchat.errors import BatchchatError, StorageFull
 def exists(path: str | Path) -> bool:
     """Whether there is a checkpoint, or the log of one."""
     return any(Path(f"{path}{suffix}").exists() for suffix in ("", "-wal"))
+
+
+def is_aside(path: str | Path) -> bool:
+    """Whether a checkpoint has a name that `move_aside` gave it."""
+    return _ASIDE.search(Path(path).name) is not None
 
 
 def move_aside(path: str | Path) -> Path:
@@ -40,6 +46,9 @@ def move_aside(path: str | Path) -> Path:
         return aside
     finally:
         lock.release()
+
+
+_ASIDE = re.compile(rf"\.\d{{8}}-\d{{6}}(-\d+)?{re.escape(defaults.CHECKPOINT_SUFFIX)}$")
 
 
 def _free_name(path: Path) -> Path:
