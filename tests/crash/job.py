@@ -109,6 +109,12 @@ class Job:
         """A whole run."""
         return ended(self.start(*more, under=under, **how))
 
+    def call(self, *words):
+        """Another command of batchchat, in the job's folder."""
+        command = [sys.executable, "-m", "batchchat", *map(str, words)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return ended(subprocess.Popen(command, cwd=self.folder.parent, env=surroundings(), **pipes))
+
     def leftovers(self):
         """Files that are neither input, output nor the one file of the checkpoint."""
         known = {self.input, self.output, self.checkpoint}

@@ -132,7 +132,7 @@ def role(path, job):
     name = Path(path).name
     if name.endswith(".publishing"):
         return "new output"
-    for suffix in ("-wal", "-shm", "-journal", "-lock"):
+    for suffix in ("-wal", "-shm", "-journal", "-lock", "-new"):
         if name == f"{job.checkpoint.name}{suffix}":
             return f"checkpoint{suffix}"
     roles = {job.checkpoint.name: "checkpoint", job.output.name: "output", job.folder.name: "folder"}
@@ -150,6 +150,8 @@ def of_the_start(draw):
             AtCall(call="openat", nth=draw.randint(1, 2), file="-wal"),
             AtCall(call="openat", nth=1, file="-journal"),
             AtCall(call="openat", nth=1, file="-lock"),
+            AtCall(call="openat", nth=1, file="-new"),
+            AtCall(call="rename", nth=1),
         ]
     )
 
