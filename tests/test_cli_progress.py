@@ -181,7 +181,14 @@ def test_durations_are_readable(seconds, words):
 
 @pytest.mark.parametrize(
     ("dollars", "words"),
-    [("0", "0.00 USD"), ("0.0012345", "0.00123 USD"), ("1.005", "1.00 USD"), ("1234.5", "1,234.50 USD")],
+    [
+        ("0", "0.00 USD"),
+        ("0.0012345", "0.00123 USD"),
+        ("0.010000", "0.01 USD"),
+        ("0.00000012", "0.00000012 USD"),
+        ("1.005", "1.00 USD"),
+        ("1234.5", "1,234.50 USD"),
+    ],
 )
 def test_money_is_readable(dollars, words):
     """Small amounts keep their digits."""

@@ -45,7 +45,11 @@ class ShownRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How far a job is. Counts are of rows and tokens; times are Unix times; None: not known."""
+    """How far a job is. Counts are of rows and tokens; times are Unix times; None: not known.
+
+    `cost_usd` and `bill` (totals by model, attempts paid for nothing, rows saved) are those of the end of the last full
+    run, since nothing is counted for a status.
+    """
 
     rows: int | None
     succeeded: int
@@ -63,6 +67,8 @@ class Status:
     ended: float | None
     stop_reason: str | None
     runs: int
+    cost_usd: float | None = None
+    bill: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same, JSON-able."""
@@ -117,6 +123,7 @@ def job_status(target: str) -> Status:
         chain = begun_chain(journal)
         runs = journal.runs()
         last = runs[-1] if runs else {}
+        billed: dict[str, Any] = next((run for run in reversed(runs) if "bill" in run), {})
         rows = last.get("rows")
         said = journal.header("job") or {}
         limit = said.get("job", {}).get("limit")
@@ -142,6 +149,8 @@ def job_status(target: str) -> Status:
             ended=last.get("ended"),
             stop_reason=last.get("stop_reason"),
             runs=len(runs),
+            cost_usd=billed.get("cost_usd"),
+            bill=billed.get("bill"),
         )
     finally:
         journal.close()

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchchat import defaults
+from batchchat.api.bill import make_bill
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
 from batchchat.api.memory import placed
-from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse, total_cost
+from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse
 from batchchat.api.plan import plan_of, settled_in_all, settled_of
 from batchchat.api.preview import Preview
 from batchchat.api.published import check_unclaimed
@@ -182,7 +183,9 @@ class _Run:
         )
         facts = summary.as_dict()
         with contextlib.suppress(JobStopped):  # a full disk was told of already
-            journal.end_run(number, {"stop_reason": summary.stop_reason, **{n: facts[n] for n in _OF_THE_RUN}})
+            bill = {} if summary.bill is None else {"bill": summary.bill.as_dict()}
+            kept = {"stop_reason": summary.stop_reason, **{name: facts[name] for name in _OF_THE_RUN}, **bill}
+            journal.end_run(number, kept)
         if cancelled is not None:
             raise cancelled
         return summary
@@ -316,8 +319,10 @@ class _Run:
         if self.job.rows.trial:
             return summarize_trial(self.job, self.session, self.preview, feed=self.feed, reason=reason)
         summary = summarize(self.job, self.table, self.session, feed=self.feed, reason=reason)
-        cost = total_cost(self.session.journal, self.session.chain, summary.rows, self.price)
-        return replace(summary, cost_usd=cost, reused=max(0, summary.succeeded - self.answered))
+        reused = max(0, summary.succeeded - self.answered)
+        session = self.session
+        bill = make_bill(session.journal, self.job, session.chain, summary.rows, self.price, saved=reused)
+        return replace(summary, cost_usd=bill.cost_usd, reused=reused, bill=bill)
 
 
 async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
@@ -377,4 +382,4 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 _LOOK_SECONDS = 0.5
-_OF_THE_RUN = ("reused", "requests", "retries", "elapsed_s", "succeeded", "failed", "pending")
+_OF_THE_RUN = ("reused", "requests", "retries", "elapsed_s", "succeeded", "failed", "pending", "cost_usd")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from batchchat.api.bill import Bill
     from batchchat.errors import JobStopped
 
 PUBLIC = (
@@ -48,6 +49,7 @@ class Summary:
         reason: what stopped it.
         answers: of a trial, a row each.
         misspelt: what was said and what may be meant, None where nothing is near.
+        bill: what was paid for what; None of a trial.
         errors: of the rows that failed, the most frequent errors and how often they came.
     """
 
@@ -70,6 +72,7 @@ class Summary:
     reason: JobStopped | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
     misspelt: tuple[str, str] | None = None
+    bill: Bill | None = None
     errors: list[tuple[str, int]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:

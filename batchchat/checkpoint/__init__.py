@@ -13,7 +13,7 @@ from batchchat.checkpoint.journal import Counts, Journal, Mark, open_journal, re
 from batchchat.checkpoint.keys import stored_keys
 from batchchat.checkpoint.lock import is_running
 from batchchat.checkpoint.settled import settled_rows
-from batchchat.checkpoint.usage import usage_since, usage_sums, usages
+from batchchat.checkpoint.usage import paid_for_nothing, usage_by_model, usage_since, usage_sums, usages
 
 __all__ = [
     "Counts",
@@ -25,9 +25,11 @@ __all__ = [
     "is_running",
     "move_aside",
     "open_journal",
+    "paid_for_nothing",
     "read_journal",
     "settled_rows",
     "stored_keys",
+    "usage_by_model",
     "usage_since",
     "usage_sums",
     "usages",

@@ -30,24 +30,50 @@ def usage_sums(journal: Journal, chain: Sequence[int], rows: int, names: Sequenc
         found = list(zip(*usages(journal, chain, rows, names), strict=True)) or [()] * len(names)
         return tuple(_sum(name, counts) for name, counts in zip(names, found, strict=True))
     first, last = schema.outcome_id(chain[0], 0), schema.outcome_id(chain[0], rows)
-    sums = ", ".join(
-        f"CASE WHEN count({name}) = count(answered) THEN coalesce(sum({name}), 0) END"
-        if name in _NEEDED
-        else f"coalesce(sum({name}), 0)"
-        for name in names
-    )
     row = journal.database.one(
-        f"SELECT {sums} FROM outcomes WHERE id > ? AND id <= ? AND (answered OR prompt_tokens IS NOT NULL)",
+        f"SELECT {_sums(names)} FROM outcomes WHERE id > ? AND id <= ? AND (answered OR prompt_tokens IS NOT NULL)",
         (first, last),
     )
     assert row is not None
     return tuple(row)
 
 
+def usage_by_model(journal: Journal, settings: int, rows: int, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """By the model that answered: its name, how many rows, and the sums of the named counts, as `usage_sums`."""
+    first, last = schema.outcome_id(settings, 0), schema.outcome_id(settings, rows)
+    yield from journal.database.query(
+        f"SELECT model, count(*), {_sums(names)} FROM outcomes WHERE id > ? AND id <= ? "
+        "AND (answered OR prompt_tokens IS NOT NULL) GROUP BY model ORDER BY count(*) DESC",
+        (first, last),
+    )
+
+
+def paid_for_nothing(journal: Journal, chain: Sequence[int]) -> int:
+    """Attempts under these settings that brought no answer and may have been billed."""
+    total = 0
+    for settings in chain:
+        first, last = schema.outcome_id(settings, 0), schema.outcome_id(settings + 1, 0)
+        row = journal.database.one(
+            "SELECT coalesce(sum(paid_for_nothing), 0) FROM outcomes WHERE id > ? AND id < ?", (first, last)
+        )
+        total += 0 if row is None else int(row[0])
+    return total
+
+
 def usage_since(journal: Journal, at: float, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The named columns of every outcome, of whatever settings, that was settled after a time."""
     yield from journal.database.query(
         f"SELECT {', '.join(names)} FROM outcomes WHERE at_us > ?", (round(at * 1_000_000),)
+    )
+
+
+def _sums(names: Sequence[str]) -> str:
+    """A needed count that some row lacks makes its sum unknown."""
+    return ", ".join(
+        f"CASE WHEN count({name}) = count(answered) THEN coalesce(sum({name}), 0) END"
+        if name in _NEEDED
+        else f"coalesce(sum({name}), 0)"
+        for name in names
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from decimal import Decimal
+from decimal import Decimal
 
 
 def counted(number: int, one: str, many: str) -> str:
@@ -32,4 +29,7 @@ def duration(seconds: float) -> str:
 
 def money(dollars: Decimal) -> str:
     """`1.25 USD`; a small amount with as many digits as it takes."""
-    return f"{dollars:,.2f} USD" if dollars >= 1 or not dollars else f"{dollars:.3g} USD"
+    if dollars >= 1 or not dollars:
+        return f"{dollars:,.2f} USD"
+    # The zeros at the end of a Decimal tell of where it was made, and of nothing else.
+    return f"{Decimal(f'{dollars:.3g}').normalize():f} USD"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchchat.cli import amount, mend, typed
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchchat.api import Summary
+    from batchchat.api.bill import Bill
     from batchchat.errors import JobStopped
     from batchchat.job import Job
 
@@ -32,6 +34,7 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
         return
     yield _of_a_trial(summary) if job.rows.trial else _of_the_rows(summary)
     yield ", ".join(_spent(summary))
+    yield from () if summary.bill is None else _billed(summary.bill)
     for error, count in summary.errors:
         yield f"  {amount.counted(count, 'row', 'rows')}: {error}"
     if summary.message:
@@ -91,10 +94,46 @@ def _spent(summary: Summary) -> Iterator[str]:
     yield amount.duration(summary.elapsed_s)
 
 
+def _billed(bill: Bill) -> Iterator[str]:
+    """What is worth a line: several models, attempts that brought nothing, answers that were there before."""
+    if len(bill.models) > 1:
+        for name, line in bill.models.items():
+            cost = "" if line.cost_usd is None else f", {amount.money(line.cost_usd)}"
+            yield f"  {name or 'a model without a name'}: {amount.counted(line.rows, 'row', 'rows')}{cost}"
+    if bill.attempts_for_nothing:
+        most = "" if not bill.for_nothing_usd else f" (at most {amount.money(bill.for_nothing_usd)})"
+        attempts = amount.counted(bill.attempts_for_nothing, "attempt", "attempts")
+        yield f"  paid for nothing, perhaps: {attempts} that brought no answer{most}"
+    if bill.saved_rows and bill.saved_usd:
+        yield f"  saved: {amount.money(bill.saved_usd)} for what was answered before"
+
+
 def status(facts: Mapping[str, Any]) -> str:
     """How far a job is, a fact a line."""
     times = {key: _moment(facts[key]) for key in ("started", "ended") if facts.get(key) is not None}
-    return _facts({**facts, **times})
+    bill = facts.get("bill")
+    return _facts({**facts, **times, "bill": None, **(_lines_of(bill) if bill else {})})
+
+
+def _lines_of(bill: Mapping[str, Any]) -> dict[str, Any]:
+    """A bill that was kept, as facts for people."""
+    nothing, saved = bill["paid_for_nothing"], bill["saved"]
+    found: dict[str, Any] = {}
+    if len(bill["models"]) > 1:
+        found["models"] = {
+            name or "(no name)": f"{amount.counted(line['rows'], 'row', 'rows')}{_dollars(line['cost_usd'])}"
+            for name, line in bill["models"].items()
+        }
+    if nothing["attempts"]:
+        attempts = amount.counted(nothing["attempts"], "attempt", "attempts")
+        found["paid for nothing"] = f"{attempts}{_dollars(nothing['at_most_usd'], ', at most ')}"
+    if saved["rows"]:
+        found["saved"] = f"{amount.counted(saved['rows'], 'row', 'rows')}{_dollars(saved['about_usd'], ', about ')}"
+    return found
+
+
+def _dollars(cost: float | None, before: str = ", ") -> str:
+    return "" if not cost else f"{before}{amount.money(Decimal(str(cost)))}"
 
 
 def _moment(at: float) -> str:
