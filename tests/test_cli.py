@@ -142,7 +142,7 @@ def test_the_version_is_told(run):
         (["run", "t.csv", "--temperature", "hot"], "--temperature 'hot': must be a number"),
         (["run", "t.csv", "--concurrency", "1.5"], "--concurrency '1.5': must be a whole number"),
         (["run", "t.csv", "--temperature", "3"], "--temperature 3.0: must be from 0 to 2"),
-        (["run", "t.csv", "--model"], "--model"),
+        (["run", "t.csv", "--model"], "batchchat run: --model takes a value (batchchat run --help)"),
         (["run", "t.csv", "u.csv"], "u.csv"),
         (["rnu", "t.csv"], "there is no command rnu; did you mean run?"),
         (["run", "t.csv"], "OPENAI_API_KEY is not set"),
@@ -151,6 +151,7 @@ def test_the_version_is_told(run):
         (["resume", "nowhere.csv"], "nowhere.csv"),
         (["status", "nowhere.csv"], "nowhere.csv"),
         (["export", "nowhere.csv"], "nowhere.csv"),
+        (["run", "t.csv", "--api-key", "sk-123"], "a key is never an argument: export OPENAI_API_KEY=..."),
         (["serve", "--latancy", "3"], "did you mean --latency?"),
         (["serve", "--latency"], "--latency takes a value"),
         (["serve", "--model", "gpt"], "gpt"),
@@ -163,6 +164,7 @@ def test_usage_errors_are_two_lines_and_status_two(run, words, said):
     assert said in err
     assert len(err.splitlines()) <= 2
     assert "Traceback" not in err
+    assert "sk-123" not in err
 
 
 def test_debug_shows_the_traceback(run):

@@ -139,8 +139,10 @@ def test_what_a_person_reads_about_a_connection():
 
     refused = OSError(errno.ECONNREFUSED, "Connection refused")
     mute = type("E", (), {"reason": "WRONG_VERSION"})()
+    asyncios = OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)")
     unnamed = OSError("Multiple exceptions: all of them")
     assert said("ClientConnectorError", os_error=refused).endswith("no connection to h:1: Connection refused")
+    assert said("ClientConnectorError", os_error=asyncios).endswith(f"h:1: {os.strerror(errno.ECONNREFUSED)}")
     assert said("ClientConnectorError", os_error=unnamed).endswith("h:1: Multiple exceptions: all of them")
     assert said("ClientConnectorError").endswith("no connection to h:1: ClientConnectorError")
     assert said("ClientSSLError", os_error=mute).endswith("no TLS connection to h:1: WRONG_VERSION")

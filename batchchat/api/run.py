@@ -302,6 +302,11 @@ class _Run:
                     self.signals.press(Interrupted("cancelled"))
                 if hurried_since is None and (self.signals.reason or isinstance(engine.reason, EndpointDown)):
                     hurried_since = time.monotonic()
+                    if self.signals.reason and not work.done():
+                        self.observer.note(
+                            f"interrupted: requests in flight are waited for, at most {defaults.DRAIN_SECONDS:g} s; "
+                            "interrupt again to end at once"
+                        )
                 if hurried_since is not None and time.monotonic() - hurried_since >= defaults.DRAIN_SECONDS:
                     engine.abort()
         finally:

@@ -28,6 +28,8 @@ Look at the request that row 1 would send, without sending it:
 
 The key is read from OPENAI_API_KEY; another endpoint is named with --base-url or OPENAI_BASE_URL.
 batchchat --help lists the commands, batchchat run --help the options."""
+# What is typed for a key where there is no such option: the key is not said again.
+_KEYS = frozenset({"--api-key", "--api_key", "--apikey", "--key", "--openai-api-key", "--openai-key", "--token"})
 
 app = typer.Typer(
     name="batchchat",
@@ -112,6 +114,11 @@ def _usage(error: Exception, message: str) -> str:
     path = getattr(context, "command_path", None) or "batchchat"
     wrong = getattr(error, "option_name", None)
     known = [name for parameter in getattr(getattr(context, "command", None), "params", ()) for name in parameter.opts]
+    if isinstance(wrong, str) and context is None:  # it is an option of ours, and stands last
+        path = " ".join(["batchchat", *(word for word in typed.words()[:1] if word in PAGES)])
+        return f"{path}: {wrong} takes a value ({path} --help)"
+    if isinstance(wrong, str) and wrong.lower() in _KEYS:
+        return f"{path}: a key is never an argument: export OPENAI_API_KEY=... (--api-key-env names another variable)"
     if isinstance(wrong, str) and wrong not in known:
         return _misspelt(f"{path}: there is no option {wrong}", wrong, known, f"{path} --help lists them")
     words = typed.words()

@@ -125,10 +125,11 @@ def sentence(tally: Tally, rate: float) -> tuple[str, str]:
         parts.append(f"{rate:,.1f} rows/s" if rate < 10 else f"{rate:,.0f} rows/s")
     if rate and tally.total is not None and tally.total > tally.done:
         parts.append(f"{amount.duration((tally.total - tally.done) / rate)} left")
-    about = [f"{tally.in_flight:,} in flight"] if tally.in_flight else []
+    # What is to be said now stands first: a narrow terminal cuts the end.
+    about = [tally.state()] if tally.state() else []
+    about += [f"{tally.in_flight:,} in flight"] if tally.in_flight else []
     about += [amount.counted(tally.retries, "retry", "retries")] if tally.retries else []
     about += [f"{tally.failed:,} failed"] if tally.failed else []
     tokens = tally.prompt_tokens + tally.completion_tokens
     about += [f"{tokens:,} tokens"] if tokens else []
-    about += [tally.state()] if tally.state() else []
     return ", ".join(parts), ", ".join(about)

@@ -253,7 +253,10 @@ class Admission:
             now, error, first=not lease.front, probe=lease.probe, in_flight=self.pool.in_flight
         )
         if opened:
-            self._observer.paused(f"the endpoint does not answer: {error}")
+            self._observer.paused(
+                f"the endpoint does not answer: {error}; after {self._max_outage:g} s of this the job stops "
+                "(--max-outage)"
+            )
         if self.on_free is not None:
             self.on_free()
 

@@ -257,4 +257,3 @@ def _wait(done: Future[Summary], screen: Screen, switch: Switch) -> None:
         done.exception(LOOK_SECONDS)
     except KeyboardInterrupt:
         switch.press(Interrupted("interrupted"))
-        screen.note("interrupted: requests in flight are waited for; interrupt again to end at once")

@@ -8,6 +8,7 @@ request went out on a fresh connection, and of course where a part of the answer
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ def _unreachable(fault: BaseException, scene: Scene) -> RequestError:
             f"--concurrency"
         )
     reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    if isinstance(number, int) and str(reason).startswith("Connect call failed"):  # asyncio's words for any reason
+        reason = os.strerror(number)
     return ConnectionLost(f"no connection to {scene.where}: {reason}")
 
 
