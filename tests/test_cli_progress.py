@@ -256,7 +256,7 @@ def test_a_trial_is_told_as_one():
 
 def test_a_run_that_never_began_has_a_summary(job):
     """Where the checkpoint could not be opened, the JSON has every key, and null for what is not known."""
-    facts = ending.of_the_stopped(job, CheckpointBusy("another run holds it"))
+    facts = ending.of_the_stopped(CheckpointBusy("another run holds it"), checkpoint=job.checkpoint_path)
     assert facts.keys() == summary().as_dict().keys()
     assert (facts["stop_reason"], facts["rows"], facts["checkpoint"]) == ("busy", None, "my o.csv.batchchat")
 

@@ -327,3 +327,18 @@ def test_serve_says_where_and_answers():
         server.terminate()
         assert server.wait(20) == 0
         server.stdout.close()
+
+
+@pytest.mark.parametrize("command", [("run", "t.csv", "-m", "sim"), ("resume", "t.completions.csv")])
+def test_a_damaged_checkpoint_ends_with_a_summary(run, table, simulator, command):
+    """With --json a damaged checkpoint leaves a summary on stdout, of `run` and of `resume`; the file stays."""
+    table("one")
+    url = simulator().base_url
+    assert run("run", "t.csv", "-m", "sim", "--base-url", url)[0] == 0
+    Path("t.completions.csv.batchchat").write_bytes(b"no database")
+    status, out, err = run(*command, "--base-url", url, "--json")
+    facts = json.loads(out)
+    assert status == 1
+    assert (facts["stop_reason"], facts["checkpoint"]) == ("damaged", "t.completions.csv.batchchat")
+    assert "--restart" in err
+    assert Path("t.completions.csv.batchchat").read_bytes() == b"no database"

@@ -594,3 +594,19 @@ def test_rows_taken_out_of_the_input_are_no_reason_to_ask(place, simulator):
     summary = run(table(place / "t.csv", "h", "b"), sim)
     assert (summary.status, summary.requests, summary.rows) == (0, 0, 2)
     assert [row["completion"][-1] for row in read("t.completions.csv")] == ["h", "b"]
+
+
+def test_a_job_goes_on_after_its_unfinished_table_was_exported(place, simulator):
+    """What `export` wrote as the job's own output is the job's: `resume` replaces it. An edit of it is still seen."""
+    sim, source = simulator(), table(place / "t.csv", "one", "@@401 two", "three")
+    assert run(source, sim, concurrency=1).status == 1
+    export_job("t.csv")
+    assert not list(place.glob("t.completions.csv.batchchat-*"))
+    table(place / "t.csv", "one", "two", "three")
+    assert run(source, sim).status == 0
+    assert run(source, sim, prefix="x_", limit=2).status == 0
+    export_job("t.csv", "t.completions.csv")
+    with Path("t.completions.csv").open("a", encoding="utf-8") as file:
+        file.write("4,four,,,,,,\n")
+    with pytest.raises(UsageError, match="--overwrite"):
+        run(source, sim)

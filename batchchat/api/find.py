@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchchat import defaults
 from batchchat.checkpoint import is_aside, read_journal
-from batchchat.errors import BatchchatError, Misspelt, UsageError
+from batchchat.errors import BatchchatError, JobStopped, Misspelt, UsageError
 from batchchat.job import resolve, resume
 from batchchat.spelling import did_you_mean, nearest
 
@@ -62,11 +63,12 @@ def resume_job(target: str, options: Mapping[str, Any] | None = None, *, need_ke
         UsageError: there is no such job, or an option is wrong.
     """
     path = find_checkpoint(target)
-    journal = read_journal(path)
     try:
-        said = journal.header("job")
-    finally:
-        journal.close()
+        with contextlib.closing(read_journal(path)) as journal:
+            said = journal.header("job")
+    except JobStopped as stopped:
+        stopped.checkpoint = str(path)
+        raise
     if said is None:
         raise UsageError(f"the checkpoint {path} was never begun; start the job with run")
     if not said.get("input"):

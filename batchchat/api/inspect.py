@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ from batchchat import defaults, output, wire
 from batchchat.api.compare import stale_rows
 from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
-from batchchat.api.published import check_unedited
+from batchchat.api.published import check_unedited, facts_of
 from batchchat.api.rows import batches_of, trial_rows
 from batchchat.api.table import Table, make_builder, result_columns
-from batchchat.checkpoint import is_running, read_journal
+from batchchat.checkpoint import is_running, note, read_journal
 from batchchat.dataset import open_dataset
 from batchchat.errors import BatchchatError, UsageError
 from batchchat.records import Endpoint
@@ -194,9 +195,14 @@ def export_job(target: str, other: str | None = None) -> Published:
         destination = other or job.output_path
         output.check_output(dataset, destination, columns)
         stale = {number: stale_rows(journal, number, dataset) for number in chain}
-        return write_table(Table(dataset=dataset, columns=columns, stamps=()), journal, chain, destination, stale=stale)
+        table = Table(dataset=dataset, columns=columns, stamps=())
+        written = write_table(table, journal, chain, destination, stale=stale)
     finally:
         journal.close()
+    if Path(destination).absolute() == Path(job.output_path).absolute():
+        with contextlib.suppress(BatchchatError):  # where the checkpoint cannot be written, no run can go on either
+            note(path, exported=facts_of(written))
+    return written
 
 
 def _shown_headers(job: Job) -> dict[str, str]:

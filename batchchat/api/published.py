@@ -44,7 +44,7 @@ def check_unedited(job: Job, journal: Journal) -> None:
     path = job.output_path
     if not path or job.policy.overwrite or job.policy.restart or not exists(path):
         return
-    known = [facts for facts in (journal.header("published"), journal.header("publishing")) if facts]
+    known = [facts for name in ("published", "publishing", "exported") if (facts := journal.header(name))]
     ours = [facts for facts in known if Path(facts["path"]).name == Path(path).name]
     if any(is_as_it_was(path, facts) for facts in ours):
         return

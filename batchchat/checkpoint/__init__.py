@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from batchchat.checkpoint.aside import exists, is_aside, move_aside
 from batchchat.checkpoint.codec import Stored
-from batchchat.checkpoint.journal import Counts, Journal, Mark, open_journal, read_journal
+from batchchat.checkpoint.journal import Counts, Journal, Mark, note, open_journal, read_journal
 from batchchat.checkpoint.keys import stored_keys
 from batchchat.checkpoint.lock import is_running
 from batchchat.checkpoint.settled import settled_rows
@@ -24,6 +24,7 @@ __all__ = [
     "is_aside",
     "is_running",
     "move_aside",
+    "note",
     "open_journal",
     "paid_for_nothing",
     "read_journal",

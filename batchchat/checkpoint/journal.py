@@ -18,7 +18,7 @@ from batchchat.checkpoint import codec, schema
 from batchchat.checkpoint.database import Database
 from batchchat.checkpoint.facts import Facts
 from batchchat.checkpoint.lock import Lock
-from batchchat.errors import CheckpointDamaged
+from batchchat.errors import CheckpointBusy, CheckpointDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -365,6 +365,22 @@ def open_journal(path: str | Path) -> Journal:
         lock.release(keep=noted > 0 and isinstance(error, CheckpointDamaged))
         raise
     return journal
+
+
+def note(path: str | Path, **facts: Any) -> None:
+    """Write facts into the header of a checkpoint, also while a run holds it: SQLite keeps the two writers apart.
+
+    Raises:
+        CheckpointDamaged, StorageFull: as `open_journal`.
+    """
+    try:
+        journal = open_journal(path)
+    except CheckpointBusy:
+        journal = Journal(Database(path, write=True), None)
+    try:
+        journal.set_header(**facts)
+    finally:
+        journal.close()
 
 
 def read_journal(path: str | Path) -> Journal:

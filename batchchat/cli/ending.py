@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from batchchat.job import Job
 
 
-def of_the_stopped(job: Job, stopped: JobStopped) -> dict[str, Any]:
+def of_the_stopped(stopped: JobStopped, *, checkpoint: str | None) -> dict[str, Any]:
     """The summary of a run that ended before it had one: the checkpoint could not be opened."""
     from batchchat.api import Summary
 
     nothing = Summary(rows=0, succeeded=0, failed=0, pending=0, prompt_tokens=0, completion_tokens=0)
     unknown = dict.fromkeys(("rows", "succeeded", "failed", "pending", "prompt_tokens", "completion_tokens"))
-    return nothing.as_dict() | unknown | {"checkpoint": job.checkpoint_path, "stop_reason": stopped.stop_reason}
+    return nothing.as_dict() | unknown | {"checkpoint": checkpoint, "stop_reason": stopped.stop_reason}
 
 
 def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:

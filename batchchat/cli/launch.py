@@ -41,7 +41,7 @@ def launch(job: Job, *, as_json: bool, quiet: bool) -> int:
             summary = execute(job, observer=tally, confirm=confirm)
     except JobStopped as stopped:
         if as_json:
-            stream.emit_json(ending.of_the_stopped(job, stopped))
+            stream.emit_json(ending.of_the_stopped(stopped, checkpoint=job.checkpoint_path))
         raise
     if as_json:
         stream.emit_json(summary.answers if job.rows.trial else summary.as_dict())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchchat.cli import launch
+from batchchat.cli import ending, launch, stream
 from batchchat.cli.option import command
 from batchchat.cli.options import JOB, RESUMED
+from batchchat.errors import JobStopped
 
 if TYPE_CHECKING:
     import typer
@@ -25,4 +26,10 @@ def resume(*, job: str, json: bool, quiet: bool, **options: Any) -> int:
     from batchchat.api import resume_job
     from batchchat.cli.approval import approve
 
-    return launch.launch(approve(resume_job(job, options)), as_json=json, quiet=quiet)
+    try:
+        meant = resume_job(job, options)
+    except JobStopped as stopped:
+        if json:
+            stream.emit_json(ending.of_the_stopped(stopped, checkpoint=stopped.checkpoint))
+        raise
+    return launch.launch(approve(meant), as_json=json, quiet=quiet)
