@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchchat.cli.manual import manual
+from batchchat.cli.schema import schema
 from batchchat.job.options import VARIABLES
 from batchchat.job.schema import JobFile, known_keys
 
@@ -21,6 +22,14 @@ def test_the_command_page_is_that_of_the_help():
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == manual(), (
         "run: python -m batchchat.cli.manual > docs/cli.md"
     )
+
+
+def test_the_schema_of_job_files_is_that_of_the_program():
+    """docs/job.schema.json is what `python -m batchchat.cli.schema` prints now, and the page links it."""
+    assert (DOCS / "job.schema.json").read_text(encoding="utf-8") == schema() + "\n", (
+        "run: python -m batchchat.cli.schema > docs/job.schema.json"
+    )
+    assert "(job.schema.json)" in JOB_FILES
 
 
 def test_the_job_file_page_names_every_key():

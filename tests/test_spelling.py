@@ -191,6 +191,30 @@ def test_a_model(run, server):
     assert any("did you mean mini?" in line for line in lines)
 
 
+def test_a_model_alias(run, server, monkeypatch, tmp_path):
+    """A misspelt alias of a model suggests the alias."""
+    table()
+    folder = tmp_path / "home" / "batchchat"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('[aliases]\nquick = "maxi"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    words = ("--base-url", server.base_url, "-m", "quikc", "--prompt-column", "review", "--quiet")
+    lines = mends(run, "run", "t.csv", *words, status=1)
+    assert any("did you mean quick?" in line for line in lines)
+
+
+def test_a_profile(run, server, monkeypatch, tmp_path):
+    """A misspelt profile suggests the right one."""
+    table()
+    folder = tmp_path / "home" / "batchchat"
+    folder.mkdir(parents=True)
+    text = f'[profiles.work]\nmodel = "mini"\nendpoint = {{ base_url = "{server.base_url}" }}\n'
+    (folder / "config.toml").write_text(text)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    lines = mends(run, "run", "t.csv", "-p", "wokr", "--prompt-column", "review", "--quiet")
+    assert "did you mean work?" in lines[0]
+
+
 def test_the_embedded_model(run):
     """A model that is nearly `local`, where no endpoint was named and no key is there, suggests local."""
     table()

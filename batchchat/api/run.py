@@ -166,7 +166,7 @@ class _Run:
             unwritten = await self._close_purse()
         reason = engine.reason or self.signals.reason or unwritten
         if isinstance(reason, ModelMissing):
-            reason = await _model_meant(transport, model, reason)
+            reason = await _model_meant(transport, job, model, reason)
         output = None
         if reason is None and not job.rows.trial:
             try:
@@ -366,15 +366,17 @@ async def _only_model(transport: Transport, job: Job) -> str:
     raise UsageError(f"no model was named, and {url} has {len(models)}: {some or 'none'}; name one with -m")
 
 
-async def _model_meant(transport: Transport, model: str, reason: ModelMissing) -> ModelMissing:
-    """The reason with the model that may be meant, where the endpoint says which it has."""
+async def _model_meant(transport: Transport, job: Job, model: str, reason: ModelMissing) -> ModelMissing:
+    """The reason with the model that may be meant: one of the person's aliases, or of the endpoint's own."""
+    known = [*job.aliases]
     with contextlib.suppress(Exception):  # it is only a hint
-        meant = nearest(model, await transport.models())
-        if meant is not None and meant != model:
-            told = ModelMissing(f"{reason}{did_you_mean(meant)}")
-            told.wrong, told.meant = model, meant
-            return told
-    return reason
+        known += await transport.models()
+    meant = nearest(model, known)
+    if meant is None or meant == model:
+        return reason
+    told = ModelMissing(f"{reason}{did_you_mean(meant)}")
+    told.wrong, told.meant = model, meant
+    return told
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

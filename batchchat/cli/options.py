@@ -59,6 +59,16 @@ ENDPOINT = (
     _endpoint(name="base_url", metavar="URL", help=f"Endpoint; else OPENAI_BASE_URL, else {defaults.BASE_URL}"),
     _endpoint(name="api_key_env", metavar="NAME", default=defaults.API_KEY_ENV, help="Variable that holds the key"),
     _endpoint(
+        name="profile",
+        short="-p",
+        metavar="NAME",
+        help="Endpoint, pool, model and price of [profiles.NAME] in ~/.config/batchchat/config.toml; else "
+        "BATCHCHAT_PROFILE",
+    ),
+    _endpoint(
+        name="env_file", metavar="PATH", help="Take variables from this file too; ./.env gives only the key by itself"
+    ),
+    _endpoint(
         name="header",
         kind=list,
         metavar="'NAME: VALUE'",
@@ -150,6 +160,6 @@ TEXT = (
 # `run`, `estimate` and `show` take these, and make the same job of them.
 SHARED = (*PROMPT, *REQUEST, *ENDPOINT, *POOL, *ROWS, *JOB_OPTIONS, *TEXT)
 # What may change on the way of a job.
-RESUMED = (*ENDPOINT, *POOL, LIMIT, *MONEY, *RETRY, YES, *TELLING)
+RESUMED = (*(option for option in ENDPOINT if option.name != "profile"), *POOL, LIMIT, *MONEY, *RETRY, YES, *TELLING)
 # What only the command line knows; the rest goes to the job as it is.
 NOT_OF_THE_JOB = frozenset({"json", "quiet"})

@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from batchchat.cli import stream
+from batchchat.cli.grid import plain
 from batchchat.cli.option import Option, command
 from batchchat.cli.options import INPUT, NOT_OF_THE_JOB, SHARED
 from batchchat.errors import UsageError
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     import typer
 
     from batchchat.api import ShownRequest
+    from batchchat.job import Job
 
 _FIRST = 1
+_WIDEST = 60
 _OWN = (
     Option(name="row", kind=int, metavar="K", default=_FIRST, help="Row to show, counted from 1", group="Show"),
     Option(name="curl", kind=bool, help="As a curl command", group="Show"),
+    Option(
+        name="settings", kind=bool, help="Every setting and where it comes from, instead of a request", group="Show"
+    ),
 )
 # What stands in a header for a value of the environment; the shell is to put it in.
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})")
@@ -33,7 +39,14 @@ def register(app: typer.Typer) -> None:
     command(app, "show", arguments=[INPUT], options=[*_OWN, *SHARED])(show)
 
 
-def show(*, input: str, row: int | None, curl: bool, **options: Any) -> None:  # noqa: A002 - the contract's own word
+def show(
+    *,
+    input: str,  # noqa: A002 - the contract's own word
+    row: int | None,
+    curl: bool,
+    settings: bool,
+    **options: Any,
+) -> None:
     """Print the request that a row would send, as JSON or as a curl command.
 
     With --sample or --rows those of the trial, as a list. It sends nothing, prints no key and needs none.
@@ -43,6 +56,9 @@ def show(*, input: str, row: int | None, curl: bool, **options: Any) -> None:  #
 
     of_the_job = {name: value for name, value in options.items() if name not in NOT_OF_THE_JOB}
     job = resolve(of_the_job, input=input, need_key=False)
+    if settings:
+        _settings(job, as_json=bool(options.get("json")))
+        return
     if row is not None and job.rows.trial:
         raise UsageError("--row is one row, --sample and --rows are several: name them in one way")
     number = None if job.rows.trial else _FIRST if row is None else row
@@ -54,6 +70,26 @@ def show(*, input: str, row: int | None, curl: bool, **options: Any) -> None:  #
         stream.emit_json([request.body for request in shown])
     else:
         stream.emit_json(shown[0].body)
+
+
+def _settings(job: Job, *, as_json: bool) -> None:
+    """A setting a line: its place in a job file, its value, and who said it."""
+    from batchchat.job import shown_settings
+
+    found = shown_settings(job)
+    if as_json:
+        stream.emit_json({one.name: {"value": one.value, "from": one.origin} for one in found})
+        return
+    rows = [(one.name, "-" if one.value is None else _short(one.value), one.origin) for one in found]
+    names, values = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:2])
+    stream.emit("\n".join(f"{name:<{names}}  {value:<{values}}  {origin}" for name, value, origin in rows))
+
+
+def _short(value: Any) -> str:
+    """A value in one line, a long text cut: --json has all of it."""
+    text = value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False, default=str)
+    line = " ".join(plain(text).split())
+    return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
 
 
 def _makes_one(request: ShownRequest, *, alone: bool) -> bool:

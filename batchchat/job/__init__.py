@@ -7,11 +7,16 @@ environment. It opens no table, asks no endpoint and knows no default of its own
     options.py   names of options and variables, and where each stands in a job file
     source.py    one layer of settings: options, variables, a checkpoint's
     file.py      a job file: its keys, its lines, its paths, and secrets that must not stand in it
-    schema.py    the shape of a job file as pydantic models, and its errors in words
+    schema.py    the shape of a job file as pydantic models
+    wording.py   what is wrong with what was said, in words
     request.py   the fields of a request, so that the same request is the same however it was said
     endpoint.py  URL, headers, keys, and which host may have one
     settings.py  Job and its parts
+    profile.py   what a person says once for all jobs
+    envfile.py   variables out of a file
     resolve.py   the way from layers to a Job
+    shown.py     every setting and where it comes from
+    saved.py     a job as the text of a job file
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from __future__ import annotations
 from batchchat.job.endpoint import approved, needs_approval, secret_variables
 from batchchat.job.resolve import resolve, resume
 from batchchat.job.rows import parse_rows
+from batchchat.job.saved import job_file_text
 from batchchat.job.settings import (
     EndpointSettings,
     Job,
@@ -29,6 +35,7 @@ from batchchat.job.settings import (
     RowSettings,
     TextSettings,
 )
+from batchchat.job.shown import Shown, shown_settings
 from batchchat.job.source import suggest
 
 __all__ = [
@@ -39,12 +46,15 @@ __all__ = [
     "PoolSettings",
     "PromptSettings",
     "RowSettings",
+    "Shown",
     "TextSettings",
     "approved",
+    "job_file_text",
     "needs_approval",
     "parse_rows",
     "resolve",
     "resume",
     "secret_variables",
+    "shown_settings",
     "suggest",
 ]

@@ -26,6 +26,8 @@ REQUEST_OPTIONS = (
 )
 POOL_OPTIONS = ("concurrency", "rpm", "tpm", "timeout", "max_retries", "max_outage", "max_retry_after")
 RUN_OPTIONS = (
+    "profile",
+    "env_file",
     "sample",
     "seed_rows",
     "rows",
@@ -62,6 +64,8 @@ OPTIONS: dict[str, Place] = {
 VARIABLES: dict[str, Place] = {
     f"BATCHCHAT_{name.upper()}": OPTIONS[name] for name in ("model", "base_url", "api_key_env", *POOL_OPTIONS)
 }
+
+PROFILE_VARIABLE = "BATCHCHAT_PROFILE"
 
 # The four ways to say what is asked; a nearer one replaces a farther one, whichever it is.
 PROMPT_KINDS: tuple[Place, ...] = (

@@ -1,23 +1,25 @@
 """The way from what was said to a Job.
 
-Layers are merged from the farthest to the nearest (default, OPENAI_BASE_URL, job file, BATCHCHAT_... variables,
-options), checked as one by the schema, and taken apart into the Job's settings.
+Layers are merged from the farthest to the nearest (default, OPENAI_BASE_URL, profile, job file, BATCHCHAT_...
+variables, options), checked as one by the schema, and taken apart into the Job's settings.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults
 from batchchat.errors import UsageError
 from batchchat.job.endpoint import endpoint_settings, looks_secret
+from batchchat.job.envfile import with_env_file, with_local_key
 from batchchat.job.file import file_layer, is_job_file
-from batchchat.job.options import PROMPT_KINDS, Place, flag
+from batchchat.job.options import PROFILE_VARIABLE, PROMPT_KINDS, Place, flag
+from batchchat.job.profile import Config, profile_layer, read_config, with_alias
 from batchchat.job.request import lift_known, nearest, not_json, request_fields
-from batchchat.job.schema import Said, validate
 from batchchat.job.settings import (
     Job,
     MoneySettings,
@@ -29,9 +31,12 @@ from batchchat.job.settings import (
     is_embedded,
 )
 from batchchat.job.source import Layer, Stated, option_layer, saved_layer, suggest, usual_layer, variable_layer
+from batchchat.job.wording import validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from batchchat.job.schema import Said
 
 _NOT_SAVED = frozenset({"run", "beside"})
 _ENCODINGS = (
@@ -66,7 +71,9 @@ def resolve(
     Raises:
         UsageError: with the option, the variable, or the job file and its line.
     """
-    layers = [usual_layer(environ)]
+    environ = with_env_file(environ, _text_option(options, "env_file"))
+    config = read_config(environ)
+    layers = [usual_layer(environ), *_profile(config, options, environ)]
     source = None
     if input is not None and not input.strip():
         raise UsageError("INPUT is empty: name a table or a job file")
@@ -76,7 +83,22 @@ def resolve(
     elif input is not None:
         layers.append({("input",): Stated(value=input, source="option", where="INPUT")})
     layers += [variable_layer(environ), option_layer(options)]
-    return _job(layers, environ, source=source, need_key=need_key)
+    job = _job([with_alias(config, layer) for layer in layers], environ, source=source, need_key=need_key)
+    return replace(job, aliases=tuple(config.aliases))
+
+
+def _text_option(options: Mapping[str, Any], name: str) -> str | None:
+    value = options.get(name)
+    return None if value is None else str(value)
+
+
+def _profile(config: Config, options: Mapping[str, Any], environ: Mapping[str, str]) -> list[Layer]:
+    """What the chosen profile says, if one was chosen."""
+    typed = _text_option(options, "profile")
+    name = typed or environ.get(PROFILE_VARIABLE, "").strip()
+    if not name:
+        return []
+    return [profile_layer(config, name, flag("profile") if typed else PROFILE_VARIABLE)]
 
 
 def resume(
@@ -98,6 +120,7 @@ def resume(
     moved = beside.get("input")
     if moved and (folder / moved).exists():
         kept |= {name: os.path.normpath(folder / path) for name, path in beside.items()}
+    environ = with_env_file(environ, _text_option(options or {}, "env_file"))
     layer = saved_layer({**kept, "checkpoint": checkpoint}, checkpoint)
     return _job([layer, option_layer(options or {})], environ, source=None, need_key=need_key)
 
@@ -113,6 +136,8 @@ def _job(layers: list[Layer], environ: Mapping[str, str], *, source: str | None,
     said = validate(layer)
     prompt = _prompt(said, layer)
     model = said.request.model
+    named = layer.get(("endpoint", "api_key_env"))
+    environ = with_local_key(environ, defaults.API_KEY_ENV if named is None else str(named.value))
     endpoint = endpoint_settings(layer, environ, model=model, need_key=need_key and not said.run.dry_run)
     job = Job(
         input=said.input,

@@ -1,4 +1,4 @@
-"""The shape of a job file, as pydantic models, and what is wrong with one in words.
+"""The shape of a job file, as pydantic models.
 
 `JobFile` is what a file may say (its JSON Schema is what editors complete from), `Said` what all sources together say.
 Fields and ranges of `[request]`: API.md section 1 (openai-python 3.3.1, openapi.yaml f85dbe2).
@@ -7,36 +7,13 @@ Fields and ranges of `[request]`: API.md section 1 (openai-python 3.3.1, openapi
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-import annotated_types
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from batchchat import defaults
-from batchchat.errors import UsageError
 from batchchat.job.rows import parse_rows
-from batchchat.job.source import Layer, suggest
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
-
-    from batchchat.job.options import Place
-
-# How a type error is said to people: the beginning of pydantic's error type, and the words.
-_WORDS = (
-    ("int", "must be a whole number"),
-    ("float", "must be a number"),
-    ("finite", "must be a finite number"),
-    ("string_too_short", "must not be empty"),
-    ("string_type", "must be text"),
-    ("string_sub", "must be text"),
-    ("bool", "must be true or false"),
-    ("list_type", "must be a list"),
-    ("dict", "must be a table of names and values"),
-    ("model", "must be a section"),
-)
-_SHOWN = 60
+from batchchat.job.source import suggest
 
 
 def _money(value: Any) -> Any:
@@ -97,6 +74,18 @@ Whole = Annotated[int, Field(ge=1)]
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 Money = Annotated[Decimal, BeforeValidator(_money)]
 Choice = str | Table
+# Both may be said in two ways, which a validator that comes before cannot tell the schema.
+Stops = Annotated[
+    list[str],
+    BeforeValidator(_stops),
+    Field(max_length=4),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 4}]}),
+]
+Prices = Annotated[
+    str,
+    BeforeValidator(_price),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "number"}}]}),
+]
 
 
 class _Section(BaseModel):
@@ -131,7 +120,7 @@ class RequestSection(_Section):
     """Nucleus of the probability that is sampled from."""
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     """How many choices to ask for."""
-    stop: Annotated[list[str], BeforeValidator(_stops), Field(max_length=4)] | None = None
+    stop: Stops | None = None
     """At most 4 texts at which the answer ends."""
     max_tokens: Whole | None = None
     """Longest answer in tokens."""
@@ -234,7 +223,7 @@ class JobSection(_Section):
     """US dollars that are never passed."""
     max_tokens_total: Whole | None = None
     """Tokens, prompts and answers together, that are never passed."""
-    price: Annotated[str, BeforeValidator(_price)] | None = None
+    price: Prices | None = None
     """input=USD,output=USD per million tokens."""
     prefix: str | None = None
     """Text before every result column."""
@@ -269,6 +258,8 @@ class JobFile(_Section):
 class RunSection(_Section):
     """What only a command line says."""
 
+    profile: Name | None = None
+    env_file: Name | None = None
     sample: Whole | None = None
     seed_rows: int | None = None
     rows: Annotated[tuple[range, ...], BeforeValidator(parse_rows), Field(strict=False)] | None = None
@@ -298,93 +289,3 @@ def known_keys(model: type[BaseModel]) -> dict[str, tuple[str, ...] | None]:
         section = isinstance(inner, type) and issubclass(inner, _Section)
         keys[name] = tuple(inner.model_fields) if section else None
     return keys
-
-
-def validate(layer: Layer) -> Said:
-    """The layer as one checked object.
-
-    Raises:
-        UsageError: the first thing that is wrong: who said it, what it is, and what it must be.
-    """
-    nested: dict[str, Any] = {}
-    for path, stated in layer.items():
-        place = nested
-        for part in path[:-1]:
-            place = place.setdefault(part, {})
-        place[path[-1]] = stated.value
-    try:
-        return Said.model_validate(nested)
-    except ValidationError as error:
-        raise UsageError(_sentence(error.errors(include_url=False)[0], layer)) from None
-
-
-def _sentence(error: ErrorDetails, layer: Layer) -> str:
-    place = tuple(str(part) for part in error["loc"])
-    stated = next((layer[place[:size]] for size in range(len(place), 0, -1) if place[:size] in layer), None)
-    where = stated.where if stated else ".".join(place)
-    value = error["input"]
-    shown = ""
-    if isinstance(value, str | int | float) and len(str(value)) <= _SHOWN and place[0] not in {"endpoint", "prompt"}:
-        shown = f" {value!r}" if isinstance(value, str) else f" {value}"
-    return f"{where}{shown}: {_words(error, place)}"
-
-
-def _words(error: ErrorDetails, place: Place) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "value_error":
-        return str(context["error"])
-    if kind.startswith(("greater_than", "less_than")):
-        return f"must be {_range(_field(place))}"
-    if kind == "too_long":
-        return f"must be at most {context['max_length']}, these are {context['actual_length']}"
-    if kind == "string_too_long":
-        return f"must have at most {context['max_length']} characters"
-    if kind == "literal_error":
-        return f"must be one of {context['expected']}{suggest(str(error['input']), _quoted(context['expected']))}"
-    return next((words for start, words in _WORDS if kind.startswith(start)), error["msg"])
-
-
-def _quoted(expected: str) -> list[str]:
-    return expected.split("'")[1::2]
-
-
-def _field(place: Place) -> FieldInfo | None:
-    model: Any = Said
-    field = None
-    for part in place:
-        fields = getattr(model, "model_fields", {})
-        if part not in fields:
-            break
-        field = fields[part]
-        model = field.annotation
-    return field
-
-
-def _range(field: FieldInfo | None) -> str:
-    """The bounds of a field in words, wherever its annotation keeps them."""
-    low: Any = None
-    high: Any = None
-    above = False
-    for bound in _bounds(field.annotation if field else None):
-        if isinstance(bound, annotated_types.Ge):
-            low = bound.ge
-        elif isinstance(bound, annotated_types.Gt):
-            low, above = bound.gt, True
-        elif isinstance(bound, annotated_types.Le):
-            high = bound.le
-    if high is None:
-        return f"above {low}" if above else f"at least {low}"
-    return f"from {low} to {high}"
-
-
-def _bounds(annotation: Any) -> list[Any]:
-    """All metadata inside an annotation: of Annotated, of the parts of a union, of a dict's values."""
-    found: list[Any] = []
-    for part in getattr(annotation, "__metadata__", ()):
-        found.extend(getattr(part, "metadata", [part]))
-    inner = getattr(annotation, "__origin__", None)
-    if hasattr(annotation, "__metadata__"):
-        return found + _bounds(inner)
-    for argument in getattr(annotation, "__args__", ()):
-        found.extend(_bounds(argument))
-    return found

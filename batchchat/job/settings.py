@@ -130,6 +130,7 @@ class Job:
         source: path of the job file, None where there is none.
         said: what was said, in the shape of a job file and without a secret: `batchchat.job.resume` makes the job of
             it again. It is JSON.
+        aliases: names of models that the person's config knows: for what may be meant.
         origins: for each setting that was said, by whom: `{"pool.concurrency": "--concurrency"}`.
     """
 
@@ -149,6 +150,7 @@ class Job:
     source: str | None = None
     said: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
 
     @property
     def output_path(self) -> str:
@@ -193,7 +195,7 @@ class Job:
 def is_embedded(model: str | None, base_url_source: Source) -> bool:
     """Whether it is the embedded model, `local` or `local:PATH.gguf`, and no option or job file names an endpoint."""
     local = model is not None and (model == defaults.LOCAL_MODEL or model.startswith(defaults.LOCAL_MODEL + ":"))
-    return local and base_url_source in {"default", "environment"}
+    return local and base_url_source in {"default", "environment", "profile"}
 
 
 def default_output(source: str) -> str:

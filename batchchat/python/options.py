@@ -41,6 +41,8 @@ class Options(TypedDict, total=False):
     # The endpoint.
     base_url: str | None
     api_key_env: str | None
+    profile: str | None
+    env_file: Path | None
     header: Mapping[str, str] | Sequence[str] | None
     # The pool.
     concurrency: int | None
