@@ -66,6 +66,8 @@ def test_waits_pauses_and_publishing_are_told():
     assert tally.state() == ""
     tally.paused("the endpoint is away")
     assert tally.state() == "paused: the endpoint is away"
+    tally.started()
+    assert sentence(tally, 0)[1] == "paused: the endpoint is away, 1 in flight"
     tally.paused("")
     assert tally.state() == ""
     tally.publishing(5, 10)
@@ -229,6 +231,16 @@ def test_the_end_tells_what_failed_and_what_to_do(job):
         "  2 rows: bad_request: no (HTTP 400)",
         "Send the failed rows again: batchchat resume 'my o.csv' --retry-failed",
     ]
+
+
+def test_rows_that_make_no_request_are_mended_and_not_sent_again(job):
+    """Where all failed rows are invalid, what is told is to mend the table: sending them again would change nothing."""
+    found = summary(output="o.csv", status=3, errors=[("invalid_row: the rendered prompt is blank", 2)])
+    told = list(ending.sentences(found, job=job, quiet=False))
+    assert told[-1] == "These rows make no request: mend them in the table, and run the same command again"
+    assert not any("--retry-failed" in line for line in told)
+    mixed = summary(output="o.csv", status=3, errors=[("invalid_row: blank", 1), ("bad_request: no", 1)])
+    assert any("--retry-failed" in line for line in ending.sentences(mixed, job=job, quiet=False))
 
 
 def test_quiet_is_quiet_where_nothing_went_wrong(job):

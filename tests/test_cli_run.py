@@ -143,8 +143,8 @@ def _until(holds, seconds=20.0):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals to send to another process")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_drains_and_says_how_to_go_on(run, table, simulator, number, status):
-    """After a signal what was in flight is kept, nothing is published, and the message names resume and export."""
-    server = simulator(latency=0.5)
+    """After a signal what was in flight is kept, nothing is published, and the messages name resume and export."""
+    server = simulator(latency=1.5)
     path = table(*(f"row {n}" for n in range(40)))
     words = ["run", str(path), "--base-url", server.base_url, "-m", "m", "-c", "4", "--json"]
     environ = {**os.environ, "PYTHONPATH": str(PROJECT)}
@@ -163,6 +163,7 @@ def test_a_signal_drains_and_says_how_to_go_on(run, table, simulator, number, st
     assert summary["succeeded"] == server.stats()["received"] < 40
     assert "batchchat resume" in err
     assert "batchchat export" in err
+    assert "interrupted: requests in flight are waited for" in err
     assert not Path("t.completions.csv").exists()
     assert run("export", path, "-o", "so-far.csv")[0] == 0
     assert sum(bool(row["completion"]) for row in rows_of("so-far.csv")) == summary["succeeded"]

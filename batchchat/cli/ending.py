@@ -63,6 +63,9 @@ def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
     if summary.failed:
         if not quiet:
             yield f"Look at the failed rows: batchchat rows {name} --failed"
+        if sum(count for error, count in summary.errors if error.startswith("invalid_row:")) == summary.failed:
+            yield "These rows make no request: mend them in the table, and run the same command again"
+            return
         yield f"Send the failed rows again: batchchat resume {name} --retry-failed"
     elif not quiet:
         yield f"Look at the answers: batchchat rows {name}"
