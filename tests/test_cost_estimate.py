@@ -263,3 +263,14 @@ def test_models_are_compared_each_at_its_price_with_batch_where_there_is_one():
     assert haiku.batch_cost.expected == Decimal("0.185")
     assert haiku.batch_price.batch
     assert unknown.estimate.cost_usd.expected is unknown.batch_cost is unknown.batch_price is None
+
+
+def test_a_chat_template_that_is_not_known_is_in_the_high_end_until_a_sample_tells():
+    """Short prompts feel it: each row may have so many tokens more; what was billed for a sample settles it."""
+    rough = TokenCounter(len, name="rough", error=0.25, note="estimated", template=40)
+    found = estimate(PromptTally([10] * 100), counter=rough, price=PRICE, plan=Plan(completion_limit=5))
+    assert (found.prompt_tokens.low, found.prompt_tokens.expected, found.prompt_tokens.high) == (750, 1000, 5250)
+    assert found.prompt_cost.high == Decimal("0.00525")
+    sample = [Observed(counted=10, usage=Usage(prompt_tokens=36, completion_tokens=3)) for _ in range(20)]
+    told = estimate(PromptTally([10] * 100), counter=rough, price=PRICE, plan=Plan(), observed=sample)
+    assert (told.prompt_tokens.low, told.prompt_tokens.high, told.prompt_basis) == (3600, 3600, "calibrated")

@@ -20,7 +20,8 @@ def estimated(found: Estimated) -> str:
     """What a job will take, as text."""
     lines = [", ".join(_rows(found))]
     price = found.estimate.price
-    lines.append(f"{found.model} at {found.host}, {_UNKNOWN_PRICE if price is None else price}")
+    where = "on" if found.host == "this machine" else "at"
+    lines.append(f"{found.model} {where} {found.host}, {_UNKNOWN_PRICE if price is None else price}")
     if found.to_send:
         lines += ["", *_table(_HEAD, list(_amounts(found)))]
     said = f"counted with {found.tokenizer}"  # the table says it too
@@ -54,7 +55,7 @@ _HEAD = ("", "low", "expected", "high", "")
 def _rows(found: Estimated) -> Iterator[str]:
     yield f"{found.input}: {amount.counted(found.rows, 'row', 'rows')}"
     if found.answered:
-        paid = "" if found.paid_usd is None else f" ({amount.money(found.paid_usd)})"
+        paid = f" ({amount.money(found.paid_usd)})" if found.paid_usd else ""
         yield f"{found.answered:,} answered already{paid}"
     if found.unsendable:
         yield f"{found.unsendable:,} that cannot be sent"
@@ -71,7 +72,7 @@ def _amounts(found: Estimated) -> Iterator[Sequence[str]]:
     yield ("cost", *_three(bill.cost_usd, _money), "of the rows to send" if paid else "")
     if paid:
         yield ("cost in all", *_three(bill.cost_usd, lambda cost: _money(None if cost is None else cost + paid)), "")
-    by = f"by {bill.bound_by}" if bill.bound_by else "--rpm, --tpm or --sample tell"
+    by = f"by {bill.bound_by}" if bill.bound_by else "--sample 50 measures it"
     yield ("time", *_three(bill.seconds, _time), by)
 
 

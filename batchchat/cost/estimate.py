@@ -103,18 +103,19 @@ def estimate(
         plan: limits of each request, and of the pool.
         observed: rows that this model answered with these settings, drawn at random (or all so far).
     """
-    notes = [counter.note]
+    notes: list[str] = []
     corrected, prompt_error, basis = _correct(prompts, counter, observed, notes)
     rows = corrected.total_rows
     lengths = _lengths(rows, plan, observed, notes)
     tokens = corrected.tokens
-    prompt_tokens = Range(
-        low=round(tokens * max(1 - prompt_error, 0)), expected=tokens, high=round(tokens * (1 + prompt_error))
-    )
+    low, high = max(1 - prompt_error, 0.0), 1 + prompt_error
+    if basis == "estimated" and tokens:
+        high += counter.template * rows / tokens
+    prompt_tokens = Range(low=round(tokens * low), expected=tokens, high=round(tokens * high))
     completion_tokens = Range(
         low=_times(lengths.low, rows), expected=_times(lengths.expected, rows), high=_times(lengths.high, rows)
     )
-    prompt_cost, completion_cost = _costs(corrected, prompt_error, lengths, price, observed)
+    prompt_cost, completion_cost = _costs(corrected, (low, high), lengths, price, observed)
     seconds, bound_by = _duration(rows, prompt_tokens, completion_tokens, plan, observed)
     if price is None:
         notes.append("the price of this model at this endpoint is not known; say --price input=USD,output=USD")
@@ -180,9 +181,11 @@ def _correct(
 ) -> tuple[PromptTally, float, Literal["exact", "calibrated", "estimated"]]:
     """The tally as the endpoint would bill it, its relative error (half of the 90 % interval), and what it is."""
     error = prompts.error
+    pairs = [(o.counted, o.usage.prompt_tokens) for o in observed if o.usage.prompt_tokens is not None]
+    if not pairs or counter.exact:
+        notes.append(counter.note)
     if error:
         notes.append(f"prompts counted in {prompts.rows:,} rows of {prompts.total_rows:,}, within {error:.1%}")
-    pairs = [(o.counted, o.usage.prompt_tokens) for o in observed if o.usage.prompt_tokens is not None]
     if not pairs:
         return prompts, math.hypot(error, counter.error), "exact" if counter.exact else "estimated"
     if all(counted == billed for counted, billed in pairs):
@@ -215,14 +218,18 @@ def _lengths(rows: int, plan: Plan, observed: Sequence[Observed], notes: list[st
 
 
 def _costs(
-    prompts: PromptTally, error: float, lengths: Range[float], price: Price | None, observed: Sequence[Observed]
+    prompts: PromptTally,
+    factors: tuple[float, float],
+    lengths: Range[float],
+    price: Price | None,
+    observed: Sequence[Observed],
 ) -> tuple[Range[Decimal], Range[Decimal]]:
     if price is None:
         unknown: Range[Decimal] = Range(low=None, expected=None, high=None)
         return unknown, unknown
     full, per_token = prompts.priced(price)
     expected = full * _discount(price, observed)
-    low, high = expected * Decimal(repr(max(1 - error, 0.0))), full * Decimal(repr(1 + error))
+    low, high = expected * Decimal(repr(factors[0])), full * Decimal(repr(factors[1]))
     return (
         Range(low=_money(low), expected=_money(expected), high=_money(high)),
         Range(
