@@ -610,3 +610,12 @@ def test_a_job_goes_on_after_its_unfinished_table_was_exported(place, simulator)
         file.write("4,four,,,,,,\n")
     with pytest.raises(UsageError, match="--overwrite"):
         run(source, sim)
+
+
+def test_a_late_line_with_the_name_of_a_result_is_found_before_paying(place, simulator):
+    """A key of a result column that only a late line of JSON has is a usage error, and nothing is sent."""
+    sim = simulator()
+    Path("t.jsonl").write_text('{"prompt": "a"}\n' * 30_000 + '{"prompt": "a", "error": 1}\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="--prefix"):
+        run("t.jsonl", sim)
+    assert asked(sim) == 0

@@ -84,6 +84,8 @@ def open_table(job: Job, *, data: Any = None, check: bool = True) -> Table:
         check_names(dataset, columns)
     if check:
         dataset.check()
+        if data is None and not job.rows.trial:
+            check_names(dataset, columns)  # a line of JSON may bring a name that no line before it had
     return Table(dataset=dataset, columns=columns, stamps=stamps, written=written)
 
 
