@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from batchchat import wire
 from batchchat.errors import UsageError
-from batchchat.job import resolve, secret_variables
+from batchchat.job import needs_approval, resolve, resume, secret_variables
 from batchchat.records import Secret
 
 KEY = {"OPENAI_API_KEY": "sk-secret-of-the-test"}
@@ -190,3 +191,87 @@ def test_the_embedded_model_gets_no_key():
     named = {"model": "local", "base_url": "http://localhost:1/v1"}
     assert not resolve(named, input="t.csv", environ={}).embedded
     assert resolve({"model": "local"}, input="t.csv", environ={}).embedded
+
+
+# Azure
+
+HOST = "https://r.openai.azure.com"
+AZURE = {"AZURE_OPENAI_ENDPOINT": f"{HOST}/", "AZURE_OPENAI_API_KEY": "k", "OPENAI_API_VERSION": "2024-10-21"}
+
+
+def test_the_variables_of_the_azure_client_work_unchanged():
+    """Its three variables name the endpoint, the key and the version; the deployment is the model."""
+    found = endpoint(AZURE, model="labels")
+    assert (found.base_url, found.azure, found.api_version) == (HOST, True, "2024-10-21")
+    assert (found.key, found.api_key_env) == (Secret("k"), "AZURE_OPENAI_API_KEY")
+    url = f"{HOST}/openai/deployments/labels/chat/completions?api-version=2024-10-21"
+    assert wire.address(found.record(deployment="labels")) == url
+
+
+def test_another_endpoint_is_not_azure():
+    """Where a URL is named, the variables of the Azure client say nothing."""
+    for environ, options in (({**AZURE, **KEY, "OPENAI_BASE_URL": "http://h/v1"}, {}), ({**AZURE, **KEY}, {"url": 1})):
+        found = endpoint(environ, model="m", base_url="http://h/v1" if options else None)
+        assert (found.base_url, found.azure, found.api_version) == ("http://h/v1", False, None)
+        assert found.key == Secret(KEY["OPENAI_API_KEY"])
+
+
+def test_a_host_of_azure_is_known_by_its_name():
+    """A URL that an option names is Azure's by its host; OPENAI_API_KEY serves where there is no key of Azure's own."""
+    found = endpoint({**KEY, "OPENAI_API_VERSION": "1"}, base_url=f"{HOST}/openai", model="d")
+    assert (found.azure, found.api_version, found.key) == (True, "1", Secret(KEY["OPENAI_API_KEY"]))
+
+
+def test_a_version_makes_a_gateway_azure():
+    """`--api-version` says that a gateway speaks Azure's dialect, and goes before the variable."""
+    found = endpoint(AZURE, base_url="https://gateway.example/x", api_version="2025-01-01", model="d")
+    assert (found.azure, found.api_version) == (True, "2025-01-01")
+
+
+def test_a_version_is_asked_for_only_where_one_is_needed():
+    """Without one it is a usage error; the URL's own serves, and the path that needs none."""
+    bare = {name: text for name, text in AZURE.items() if name != "OPENAI_API_VERSION"}
+    assert "--api-version" in refusal(bare, model="d")
+    assert endpoint(bare, need_key=False, model="d").api_version is None
+    assert endpoint(bare, base_url=f"{HOST}/openai?api-version=2", model="d").api_version is None
+    assert endpoint(bare, base_url=f"{HOST}/openai/v1", model="d").api_version is None
+
+
+def test_a_deployment_is_asked_for():
+    """Azure lists no deployments: a job without a model is a usage error."""
+    assert "-m" in refusal(AZURE)
+
+
+def test_a_resumed_job_goes_to_the_same_azure():
+    """The version that a variable gave is kept, so that another shell resumes to the same place."""
+    job = resolve({"model": "d"}, input="t.csv", environ={**AZURE, "AZURE_OPENAI_ENDPOINT": "https://apim.example"})
+    again = resume(job.said, checkpoint="t.batchchat", environ={"AZURE_OPENAI_API_KEY": "k"}).endpoint
+    assert (again.base_url, again.azure, again.api_version) == ("https://apim.example", True, "2024-10-21")
+    assert again.key == Secret("k")
+
+
+# A key out of a command
+
+
+def test_a_command_stands_for_the_variable():
+    """With a command no variable has to be set, and none is read."""
+    found = endpoint({}, api_key_command="print-key")
+    assert (found.key, found.key_command) == (None, "print-key")
+
+
+def test_a_command_is_no_business_of_a_job_file(tmp_path):
+    """A job file from elsewhere runs no command; nor does a checkpoint, which keeps none."""
+    path = tmp_path / "job.toml"
+    path.write_text('input = "t.csv"\n[endpoint]\napi_key_command = "x"\n')
+    with pytest.raises(UsageError, match="unknown key"):
+        resolve({}, input=str(path), environ=KEY)
+    job = resolve({"api_key_command": "print-key"}, input="t.csv", environ={})
+    assert "print-key" not in repr(job.said)
+
+
+def test_a_key_of_a_command_is_approved_too(tmp_path):
+    """A host that only a job file names gets no printed key unless a person approved it."""
+    path = tmp_path / "job.toml"
+    path.write_text('input = "t.csv"\n[endpoint]\nbase_url = "https://elsewhere.example/v1"\n')
+    job = resolve({"api_key_command": "print-key"}, input=str(path), environ={})
+    assert needs_approval(job) == "elsewhere.example"

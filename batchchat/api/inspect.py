@@ -18,7 +18,6 @@ from batchchat.api.table import Table, make_builder, result_columns
 from batchchat.checkpoint import is_running, note, read_journal
 from batchchat.dataset import open_dataset
 from batchchat.errors import BatchchatError, UsageError
-from batchchat.records import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,7 +90,7 @@ def show_requests(job: Job, row: int | None = None) -> Iterator[ShownRequest]:
     rows = trial_rows(job, dataset) if row is None else [row]
     if rows and rows[0] < 1:
         raise UsageError("--row: rows are counted from 1")
-    endpoint = Endpoint(base_url=job.endpoint.base_url)
+    endpoint = job.endpoint.record(deployment=job.model)
     url, headers = wire.address(endpoint), _shown_headers(job)
     seen = 0
     for batch, held in batches_of(dataset, builder.columns, rows):
@@ -208,5 +207,6 @@ def export_job(target: str, other: str | None = None) -> Published:
 def _shown_headers(job: Job) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
     if job.endpoint.key is not None or job.endpoint.base_url_source == "default":
-        headers["Authorization"] = f"Bearer ${job.endpoint.api_key_env}"
+        name = f"${job.endpoint.api_key_env}"
+        headers |= {"api-key": name} if job.endpoint.azure else {"Authorization": f"Bearer {name}"}
     return {**headers, **job.endpoint.headers_said}

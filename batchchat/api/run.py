@@ -11,10 +11,12 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchchat import defaults
 from batchchat.api.bill import make_bill
+from batchchat.api.credential import printed_key
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
 from batchchat.api.memory import placed
@@ -31,7 +33,6 @@ from batchchat.engine import Engine
 from batchchat.errors import EndpointDown, Interrupted, JobStopped, ModelMissing, UsageError
 from batchchat.job import needs_approval
 from batchchat.limiter import Limiter
-from batchchat.records import Endpoint
 from batchchat.retry import RetryPolicy
 from batchchat.spelling import did_you_mean, nearest
 from batchchat.transport import Transport
@@ -333,17 +334,23 @@ class _Run:
 async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
     """The way to the endpoint; the embedded model is started first where it is asked for."""
     endpoint = job.endpoint
-    base_url = endpoint.base_url
+    base_url = None
     if job.embedded:
         from batchchat.serve.local import LocalModel
 
         embedded = await asyncio.to_thread(stack.enter_context, LocalModel(job.model or defaults.LOCAL_MODEL))
         base_url = embedded.base_url
+    record = endpoint.record(base_url=base_url, deployment=job.model)
+    renew = None
+    if endpoint.key_command is not None:
+        renew = partial(printed_key, endpoint.key_command)
+        record = replace(record, key=await renew())
     return Transport(
-        Endpoint(base_url=base_url, key=endpoint.key, headers=endpoint.headers),
+        record,
         connections=job.pool.concurrency or defaults.MAX_CONCURRENCY,
         timeout=job.pool.timeout,
         stream=job.stream,
+        renew_key=renew,
     )
 
 

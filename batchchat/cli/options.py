@@ -69,6 +69,12 @@ ENDPOINT = (
         name="env_file", metavar="PATH", help="Take variables from this file too; ./.env gives only the key by itself"
     ),
     _endpoint(
+        name="api_key_command",
+        metavar="COMMAND",
+        help="Command that prints the key; run again once where the key has expired (401)",
+    ),
+    _endpoint(name="api_version", metavar="VERSION", help="Azure's api-version; else OPENAI_API_VERSION"),
+    _endpoint(
         name="header",
         kind=list,
         metavar="'NAME: VALUE'",

@@ -10,6 +10,7 @@ environment. It opens no table, asks no endpoint and knows no default of its own
     schema.py    the shape of a job file as pydantic models
     wording.py   what is wrong with what was said, in words
     request.py   the fields of a request, so that the same request is the same however it was said
+    azure.py     Azure's dialect: when it is spoken, its version, its keys
     endpoint.py  URL, headers, keys, and which host may have one
     settings.py  Job and its parts
     profile.py   what a person says once for all jobs
@@ -21,7 +22,7 @@ environment. It opens no table, asks no endpoint and knows no default of its own
 
 from __future__ import annotations
 
-from batchchat.job.endpoint import approved, needs_approval, secret_variables
+from batchchat.job.endpoint import approved, looks_secret, needs_approval, secret_variables
 from batchchat.job.resolve import resolve, resume
 from batchchat.job.rows import parse_rows
 from batchchat.job.saved import job_file_text
@@ -50,6 +51,7 @@ __all__ = [
     "TextSettings",
     "approved",
     "job_file_text",
+    "looks_secret",
     "needs_approval",
     "parse_rows",
     "resolve",

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from batchchat import defaults
 from batchchat.errors import Misspelt, UsageError
+from batchchat.job.azure import AZURE_KEYS, api_version, speaks_azure
 from batchchat.job.settings import EndpointSettings, is_embedded
 from batchchat.records import Secret
 from batchchat.spelling import nearest
@@ -63,8 +64,11 @@ def endpoint_settings(
     base_url = defaults.BASE_URL if url is None else _base_url(str(url.value), url)
     source: Source = "default" if url is None else url.source
     said = _headers_said(layer)
+    version = layer.get(("endpoint", "api_version"))
+    azure = speaks_azure(base_url, url, version)
     named = layer.get(("endpoint", "api_key_env"))
-    name = defaults.API_KEY_ENV if named is None else str(named.value)
+    name = _usual_key(environ, azure=azure) if named is None else str(named.value)
+    command = layer.get(("run", "api_key_command"))
     headers = {header: _expanded(text, environ, header, need=need_key) for header, text in said.items()}
     if is_openai(base_url):
         for header, variable in (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID")):
@@ -73,8 +77,9 @@ def endpoint_settings(
                 headers[header] = text
     embedded = is_embedded(model, source)
     carried = named is None and any(header.lower() in _KEY_HEADERS for header in said)
-    key = None if carried else _key(name, named, environ, need=need_key)
-    if key is None and need_key and not carried and not embedded and is_openai(base_url):
+    key = None if carried or command is not None else _key(name, named, environ, need=need_key)
+    keyless = key is None and command is None and not carried and not embedded
+    if keyless and need_key and is_openai(base_url):
         meant = nearest(model or "", [defaults.LOCAL_MODEL])
         raise Misspelt(
             f"{name} is not set, and {host_of(base_url)} wants a key: export {name}=..., "
@@ -90,6 +95,11 @@ def endpoint_settings(
         headers={} if embedded else headers,
         headers_said=said,
         key=None if embedded else key,
+        key_command=None if command is None or embedded else str(command.value),
+        azure=azure and not embedded,
+        api_version=api_version(base_url, version, environ, model=model, need=need_key)
+        if azure and not embedded
+        else None,
     )
 
 
@@ -102,7 +112,8 @@ def needs_approval(job: Job) -> str | None:
     endpoint = job.endpoint
     if endpoint.base_url_source != "job file" or job.policy.yes or job.embedded:
         return None
-    carries = endpoint.key is not None or any(isinstance(value, Secret) for value in endpoint.headers.values())
+    keyed = endpoint.key is not None or endpoint.key_command is not None
+    carries = keyed or any(isinstance(value, Secret) for value in endpoint.headers.values())
     if not carries or is_openai(endpoint.base_url) or is_loopback(endpoint.base_url):
         return None
     return host_of(endpoint.base_url)
@@ -145,6 +156,12 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _usual_key(environ: Mapping[str, str], *, azure: bool) -> str:
+    """The variable of the official client that holds the key."""
+    usual = (*AZURE_KEYS, defaults.API_KEY_ENV) if azure else (defaults.API_KEY_ENV,)
+    return next((name for name in usual if environ.get(name, "").strip()), usual[0])
 
 
 def _base_url(text: str, stated: Stated) -> str:

@@ -50,6 +50,8 @@ OPTIONS: dict[str, Place] = {
     **{name: ("request", name) for name in REQUEST_OPTIONS},
     "base_url": ("endpoint", "base_url"),
     "api_key_env": ("endpoint", "api_key_env"),
+    "api_key_command": ("run", "api_key_command"),
+    "api_version": ("endpoint", "api_version"),
     "header": ("endpoint", "headers"),
     **{name: ("pool", name) for name in POOL_OPTIONS},
     **{name: ("job", name) for name in JOB_OPTIONS},

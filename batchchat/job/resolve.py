@@ -21,6 +21,7 @@ from batchchat.job.options import PROFILE_VARIABLE, PROMPT_KINDS, Place, flag
 from batchchat.job.profile import Config, profile_layer, read_config, with_alias
 from batchchat.job.request import lift_known, nearest, not_json, request_fields
 from batchchat.job.settings import (
+    EndpointSettings,
     Job,
     MoneySettings,
     PolicySettings,
@@ -156,7 +157,7 @@ def _job(layers: list[Layer], environ: Mapping[str, str], *, source: str | None,
         policy=_policy(said),
         text=_text(said, layer),
         source=source,
-        said=_saved(said, layer, prompt, embedded=is_embedded(model, endpoint.base_url_source)),
+        said=_saved(said, layer, prompt, endpoint, embedded=is_embedded(model, endpoint.base_url_source)),
         origins={".".join(path): stated.where for path, stated in layer.items()},
     )
     _check_paths(job)
@@ -296,7 +297,9 @@ def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _saved(said: Said, layer: Layer, prompt: PromptSettings, *, embedded: bool) -> dict[str, Any]:
+def _saved(
+    said: Said, layer: Layer, prompt: PromptSettings, endpoint: EndpointSettings, *, embedded: bool
+) -> dict[str, Any]:
     """What was said, as a job file would say it, with whole paths, for the checkpoint."""
     saved: dict[str, Any] = {}
     for path, stated in layer.items():
@@ -309,6 +312,8 @@ def _saved(said: Said, layer: Layer, prompt: PromptSettings, *, embedded: bool) 
     if said.job.max_cost is not None:
         saved["job"]["max_cost"] = str(said.job.max_cost)
     saved.pop("checkpoint", None)
+    if endpoint.api_version is not None:  # it may have come from a variable
+        _put(saved, ("endpoint", "api_version"), endpoint.api_version)
     if embedded:
         saved.get("endpoint", {}).pop("base_url", None)
     names = [name for name in ("input", "output") if saved.get(name) and "://" not in saved[name]]

@@ -191,6 +191,8 @@ class EndpointSection(_Section):
     """URL up to, and without, /chat/completions."""
     api_key_env: Name | None = None
     """Variable that holds the key."""
+    api_version: Name | None = None
+    """Azure's api-version."""
     headers: dict[str, str] | None = None
     """Headers; ${NAME} is taken from the environment."""
 
@@ -270,6 +272,8 @@ class RunSection(_Section):
     overwrite: bool = False
     dry_run: bool = False
     yes: bool = False
+    # Nor in a job file or a checkpoint: one from elsewhere must not run commands.
+    api_key_command: Name | None = None
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 

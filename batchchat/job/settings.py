@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from batchchat import defaults
 from batchchat.errors import UsageError
+from batchchat.records import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,9 @@ class EndpointSettings:
         headers: as they are sent; values that came from the environment are `Secret`.
         headers_said: the same, with `${NAME}` as it was written: for showing and for the checkpoint.
         key: what goes into `Authorization: Bearer`, None where there is none or a header stands for it.
+        key_command: what prints the key, at the beginning and after a 401; None where a variable holds it.
+        azure: whether it speaks Azure's dialect: a deployment in the path, and the header `api-key`.
+        api_version: Azure's, None where the URL says it or needs none.
     """
 
     base_url: str
@@ -58,6 +62,20 @@ class EndpointSettings:
     headers: Mapping[str, str | Secret]
     headers_said: Mapping[str, str]
     key: Secret | None
+    key_command: str | None = None
+    azure: bool = False
+    api_version: str | None = None
+
+    def record(self, *, base_url: str | None = None, deployment: str | None = None) -> Endpoint:
+        """What the transport takes; another `base_url` is the embedded model's, `deployment` the model's name."""
+        return Endpoint(
+            base_url=base_url or self.base_url,
+            key=self.key,
+            headers=self.headers,
+            azure=self.azure and base_url is None,
+            deployment=deployment,
+            api_version=self.api_version if base_url is None else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat.errors import Misspelt, UsageError
+from batchchat.job.azure import AZURE_ENDPOINT
 from batchchat.job.options import OPEN_TABLES, OPTIONS, VARIABLES, Place, flag
 from batchchat.spelling import did_you_mean, nearest
 
@@ -65,10 +66,11 @@ def variable_layer(environ: Mapping[str, str]) -> Layer:
 
 def usual_layer(environ: Mapping[str, str]) -> Layer:
     """What the official client's variables say; those stand behind a job file."""
-    text = environ.get("OPENAI_BASE_URL", "").strip()
-    if not text:
-        return {}
-    return {("endpoint", "base_url"): Stated(value=text, source="environment", where="OPENAI_BASE_URL")}
+    for name in ("OPENAI_BASE_URL", AZURE_ENDPOINT):
+        text = environ.get(name, "").strip()
+        if text:
+            return {("endpoint", "base_url"): Stated(value=text, source="environment", where=name)}
+    return {}
 
 
 def saved_layer(said: Mapping[str, Any], where: str) -> Layer:

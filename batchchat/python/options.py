@@ -43,6 +43,8 @@ class Options(TypedDict, total=False):
     api_key_env: str | None
     profile: str | None
     env_file: Path | None
+    api_key_command: str | None
+    api_version: str | None
     header: Mapping[str, str] | Sequence[str] | None
     # The pool.
     concurrency: int | None

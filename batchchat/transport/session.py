@@ -353,7 +353,9 @@ class Transport:
         headers = {"User-Agent": USER_AGENT, "Content-Type": "application/json"}
         if endpoint.key is not None:
             text = endpoint.key.reveal()
-            headers.update({"api-key": text} if endpoint.azure else {"Authorization": f"Bearer {text}"})
+            # Azure takes a key in a header of its own, but a token of its directory (a JWT) as everybody does.
+            own = endpoint.azure and not text.startswith("eyJ")
+            headers.update({"api-key": text} if own else {"Authorization": f"Bearer {text}"})
         for name, value in endpoint.headers.items():
             headers[name] = value.reveal() if isinstance(value, Secret) else value
         return headers
