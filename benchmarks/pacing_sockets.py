@@ -4,7 +4,8 @@
 
 batchchat runs as people run it: the command, on a CSV file. The others are 64 workers on a bare aiohttp session:
 without pacing (a refused row waits a second), or with the retries of the official client. What was let in and refused
-is the simulator's own count. Windows are six seconds long instead of sixty, so that a minute has ten of them.
+is the simulator's own count. Windows are six seconds long instead of sixty, so that a minute has ten of them; those of
+tokens are twenty, since a window must hold many requests for their sizes to even out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SECONDS = 62.0
 RPM = 1200
 TPM = 600_000
 WINDOW = 6.0
+HEAVY_WINDOW = 20.0
 WORKERS = 64
 SLOTS = 24
 LATENCY = 0.5
@@ -49,12 +51,13 @@ class Scene:
     unit: str = "requests"
     limit: float = RPM
     heavy: bool = False
+    seconds: float = SECONDS
 
     @property
     def rows(self):
         if self.server == "queue":
-            return int(SLOTS / LATENCY * SECONDS)
-        return int(self.limit / 60 * SECONDS / (TOKENS_OF_A_HEAVY_ROW if self.heavy else 1))
+            return int(SLOTS / LATENCY * self.seconds)
+        return int(self.limit / 60 * self.seconds / (TOKENS_OF_A_HEAVY_ROW if self.heavy else 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +84,19 @@ def scenes():
                 server=server,
                 unit="tokens",
                 limit=TPM,
-                settings={**base, "tpm": TPM, "headers": "none", "tokens": 150, "tokens-sigma": 1.0, **how},
+                settings={
+                    **base,
+                    "tpm": TPM,
+                    "headers": "none",
+                    "tokens": 150,
+                    "tokens-sigma": 1.0,
+                    "window": server,
+                    "window-seconds": HEAVY_WINDOW,
+                    "burst-seconds": HEAVY_WINDOW,
+                },
                 options=["-c", 256, "--tpm", TPM, "--max-tokens", 2000],
                 heavy=True,
+                seconds=10 * HEAVY_WINDOW + 5,
             )
         yield Scene(name="told nothing, headers sent", server=server, settings={**base, "rpm": RPM, **how})
         yield Scene(name="told nothing, 429 with Retry-After only", server=server, settings={**silent, **how})
@@ -200,7 +213,7 @@ async def _pool(scene, url, seed, *, polite):
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         workers = [asyncio.create_task(_worker(session, url, prompts, rng, polite)) for _ in range(WORKERS)]
-        await asyncio.sleep(SECONDS)
+        await asyncio.sleep(scene.seconds)
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
