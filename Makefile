@@ -12,10 +12,10 @@ KILLS ?= 500
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format pytest crash peers bench docs lock clean
+.PHONY: help demo test check format pytest crash peers bench bench-pacing docs lock clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.run ## label 100 real sentences with the embedded model, and compare with people's ratings
 	@mkdir -p build/demo
