@@ -330,7 +330,9 @@ def test_serve_says_where_and_answers():
         server.stdout.close()
 
 
-@pytest.mark.parametrize("command", [("run", "t.csv", "-m", "sim"), ("resume", "t.completions.csv")])
+@pytest.mark.parametrize(
+    "command", [("run", "t.csv", "-m", "sim"), ("resume", "t.completions.csv"), ("resume", "t.csv")]
+)
 def test_a_damaged_checkpoint_ends_with_a_summary(run, table, simulator, command):
     """With --json a damaged checkpoint leaves a summary on stdout, of `run` and of `resume`; the file stays."""
     table("one")

@@ -10,6 +10,7 @@ from batchchat import defaults
 from batchchat.checkpoint import is_aside, read_journal
 from batchchat.errors import BatchchatError, JobStopped, Misspelt, UsageError
 from batchchat.job import resolve, resume
+from batchchat.job.settings import default_output
 from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def find_checkpoint(target: str) -> Path:
         if Path(job.checkpoint_path).exists():
             return Path(job.checkpoint_path)
         raise UsageError(f"{target} has no checkpoint yet ({job.checkpoint_path} is not there); start it with run")
-    found = _of_input(path)
+    found = _of_input(path) or _unreadable(path)
     if len(found) == 1:
         return found[0]
     if found:
@@ -101,6 +102,14 @@ def _near(path: Path) -> str | None:
     names |= {Path(source).name for one in checkpoints if (source := _input_of(one))}
     meant = nearest(path.name, names - {path.name})
     return None if meant is None else str(path.with_name(meant))
+
+
+def _unreadable(path: Path) -> list[Path]:
+    """The checkpoint that the input has by default, where it cannot be read: whoever opens it says why."""
+    if not path.exists():
+        return []
+    usual = Path(default_output(str(path)) + defaults.CHECKPOINT_SUFFIX)
+    return [usual] if usual.exists() and _input_of(usual) is None else []
 
 
 def _input_of(checkpoint: Path) -> str | None:
