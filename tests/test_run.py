@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchchat.api import execute, export_job, job_status, resume_job, show_requests
+from batchchat.api.descriptors import fitted
 from batchchat.errors import CheckpointDamaged, UsageError
 from batchchat.events import Observer
 from batchchat.job import resolve
@@ -619,3 +620,25 @@ def test_a_late_line_with_the_name_of_a_result_is_found_before_paying(place, sim
     with pytest.raises(UsageError, match="--prefix"):
         run("t.jsonl", sim)
     assert asked(sim) == 0
+
+
+def test_no_more_is_sent_at_once_than_files_may_be_open(place):
+    """Where the system allows fewer files than connections were asked for, fewer are used, and the person is told."""
+
+    class Listener(Observer):
+        notes = ()
+
+        def note(self, message):
+            self.notes = (*self.notes, message)
+
+    listener = Listener()
+    source = table(place / "t.csv", "one")
+    asked_for = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    job = resolve({**asked_for, "concurrency": 200}, input=source, environ={})
+    assert fitted(job, listener, allowed=1024) is job
+    assert listener.notes == ()
+    assert fitted(job, listener, allowed=64).pool.concurrency == 24
+    assert "64 files: at most 24 requests at once instead of 200 (see ulimit -n" in listener.notes[0]
+    learned = resolve(asked_for, input=source, environ={})
+    assert fitted(learned, listener, allowed=1024) is learned
+    assert fitted(learned, listener, allowed=64).pool.concurrency == 24

@@ -15,8 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchchat import defaults
+from batchchat.api.approval import check_approval
 from batchchat.api.bill import make_bill
 from batchchat.api.credential import printed_key
+from batchchat.api.descriptors import connections, fitted
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
 from batchchat.api.memory import placed
@@ -31,7 +33,6 @@ from batchchat.api.table import open_table
 from batchchat.client import Client
 from batchchat.engine import Engine
 from batchchat.errors import EndpointDown, Interrupted, JobStopped, ModelMissing, UsageError
-from batchchat.job import needs_approval
 from batchchat.limiter import Limiter
 from batchchat.retry import RetryPolicy
 from batchchat.spelling import did_you_mean, nearest
@@ -87,7 +88,8 @@ async def run_job(
         CancelledError: the task was cancelled; requests in flight were drained and kept.
     """
     begun = time.monotonic()
-    _check_approval(job)
+    check_approval(job)
+    job = fitted(job, observer)
     with switch or Signals() as signals:
         async with contextlib.AsyncExitStack() as stack:
             reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="batchchat-reader"))
@@ -116,16 +118,6 @@ async def run_job(
                 return await run.go(transport, model, begun, confirm)
             finally:
                 await loop.run_in_executor(reader, session.journal.close)
-
-
-def _check_approval(job: Job) -> None:
-    """A key goes to a host that only a job file names after a person approved it."""
-    host = needs_approval(job)
-    if host is not None:
-        raise UsageError(
-            f"{job.source} would send {job.endpoint.api_key_env} to {host}, which only the job file names. If that "
-            f"is right, say --yes or --base-url {job.endpoint.base_url}"
-        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -347,7 +339,7 @@ async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
         record = replace(record, key=await renew())
     return Transport(
         record,
-        connections=job.pool.concurrency or defaults.MAX_CONCURRENCY,
+        connections=connections(job),
         timeout=job.pool.timeout,
         stream=job.stream,
         renew_key=renew,
