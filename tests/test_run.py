@@ -642,3 +642,65 @@ def test_no_more_is_sent_at_once_than_files_may_be_open(place):
     learned = resolve(asked_for, input=source, environ={})
     assert fitted(learned, listener, allowed=1024) is learned
     assert fitted(learned, listener, allowed=64).pool.concurrency == 24
+
+
+def test_a_trial_finds_the_answers_of_rows_that_moved(place, simulator):
+    """A trial on a table that was sorted another way pays for nothing that was answered at another row."""
+    sim = simulator()
+    prompts = [f"p{n}" for n in range(10)]
+    run(table(place / "t.csv", *prompts), sim, rows="1-3")
+    source = table(place / "t.csv", *reversed(prompts))
+    assert run(source, sim, rows="8-10").requests == 0
+    assert run(source, sim).requests == 7
+    assert [row["prompt"] for row in read("t.completions.csv")] == prompts[::-1]
+
+
+def test_a_trial_takes_no_answer_from_a_row_that_still_asks_for_it(place, simulator):
+    """Two rows with the same request are two requests, also where one of them is only tried."""
+    sim = simulator()
+    source = table(place / "t.csv", "same", "other", "same")
+    run(source, sim, rows="1")
+    assert run(source, sim, rows="3").requests == 1
+
+
+def test_answers_beyond_a_limit_are_found_by_rows_that_moved_within_it(place, simulator):
+    """With --limit, a row that came from beyond the limit has its answer and is not paid for again."""
+    sim = simulator()
+    prompts = [f"p{n}" for n in range(10)]
+    run(table(place / "t.csv", *prompts), sim)
+    assert run(table(place / "t.csv", *prompts[1:]), sim, limit=4).requests == 0
+    assert run(table(place / "t.csv", *reversed(prompts)), sim, limit=4).requests == 0
+    assert run(table(place / "t.csv", *prompts), sim).requests == 0
+    assert asked(sim) == 10
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "answer": {"enum": ["a", "b"]}},
+    "required": ["reason", "answer"],
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "l", "schema": SCHEMA}}
+
+
+def test_names_inside_a_field_keep_their_order_in_the_checkpoint(place, simulator):
+    """A model fills a schema's properties in their order: resume sends what run sent, and pays for nothing else."""
+    sim = simulator(record=10)
+    run(table(place / "t.csv", "one", "two", "three"), sim, response_format=json.dumps(FORMAT))
+    table(place / "t.csv", "one", "changed", "three")
+    export_job("t.csv", "e.csv")
+    assert [bool(row["completion"]) for row in read("e.csv")] == [True, False, True]
+    assert execute(resume_job("t.csv", {}), observer=Observer()).requests == 1
+    sent = [request["body"]["response_format"]["json_schema"]["schema"]["properties"] for request in sim.requests()]
+    assert [list(properties) for properties in sent] == [["reason", "answer"]] * 4
+
+
+def test_another_order_of_names_inside_a_field_is_a_change(place, simulator):
+    """Properties in another order are another request: the job asks before it pays for them."""
+    sim = simulator()
+    source = table(place / "t.csv", "one", "two")
+    run(source, sim, response_format=json.dumps(FORMAT))
+    turned = dict(reversed(SCHEMA["properties"].items()))
+    other = {"type": "json_schema", "json_schema": {"name": "l", "schema": {**SCHEMA, "properties": turned}}}
+    with pytest.raises(UsageError, match="settings"):
+        run(source, sim, response_format=json.dumps(other))
+    assert asked(sim) == 2

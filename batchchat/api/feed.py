@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from batchchat.checkpoint import Mark
+from batchchat.checkpoint import Mark, places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +43,7 @@ class Feed:
         retry: frozenset[str] = frozenset(),
         rows: Sequence[int] | None = None,
     ) -> None:
+        self._dataset = dataset
         self._builder = session.builder
         self._journal = journal = session.journal
         self._lock = session.lock
@@ -107,7 +108,21 @@ class Feed:
             open_tasks = [task for task in tasks if task.row in moved or self._is_pending(known.get(task.row))]
             self.reused += len(tasks) - len(open_tasks)
             again = {row for row in known if row not in moved}
+            self._free([task for task in open_tasks if task.row not in again])
             return self._unanswered(open_tasks, again) if self._unclaimed else open_tasks
+
+    def _free(self, tasks: Sequence[Task]) -> None:
+        """Set aside the answers to these tasks that stand at a row which asks for something else by now."""
+        if self._blank:
+            return
+        settings = self._chain[0]
+        for task in tasks:
+            for row in places(self._journal, settings, task.key):
+                batch = next(self._dataset.batches(self._builder.columns, start=row), None)
+                now = None if batch is None else next(self._builder.tasks(batch, [row])).key
+                if now != task.key:
+                    self._journal.set_aside(settings, [row])
+                    self._unclaimed = True
 
     def _unanswered(self, tasks: list[Task], again: set[int]) -> list[Task]:
         """Those that no unclaimed answer serves; a row that is sent again claims none."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.rows import batches_of
 from batchchat.api.table import make_builder
-from batchchat.checkpoint import read_journal
+from batchchat.checkpoint import canonical, read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -133,7 +133,11 @@ class Pending:
         self._failures_stand = bool(journal.header("failures_stand"))
         if earlier and earlier[0] in own:
             self.chain = earlier
-        elif earlier and journal.counts(earlier, None).answered and journal.settings(earlier[0]) != body:
+        elif (
+            earlier
+            and journal.counts(earlier, None).answered
+            and canonical(journal.settings(earlier[0])) != canonical(body)
+        ):
             if job.policy.keep_answered or job.policy.retry:
                 self.chain = (*own, *(number for number in earlier if number not in own))
                 self._failures_stand = not job.policy.keep_answered

@@ -15,7 +15,7 @@ from batchchat.api.compare import builder_of
 from batchchat.api.published import check_unedited
 from batchchat.api.reconcile import Reconciler
 from batchchat.api.table import make_builder
-from batchchat.checkpoint import exists, move_aside, open_journal
+from batchchat.checkpoint import canonical, exists, move_aside, open_journal
 from batchchat.errors import JobStopped, SettingsChanged
 
 if TYPE_CHECKING:
@@ -126,14 +126,18 @@ def _reconcile(
 ) -> int:
     """Bring every settings of the chain in line; the first row that may be pending."""
     start: int | None = None
+    limit = job.rows.limit
     for number in chain:
         own = number == chain[0]
+        # Answers beyond the limit may belong to rows within it by now.
+        whole = limit is None or journal.last_row(number) > limit
+        dataset = table.dataset.unlimited() if whole else table.dataset
         found = Reconciler(
-            dataset=table.dataset,
-            builder=builder if own else builder_of(journal.settings(number), table.dataset),
+            dataset=dataset,
+            builder=builder if own else builder_of(journal.settings(number), dataset),
             journal=journal,
             settings=number,
-            whole=job.rows.limit is None,
+            whole=whole,
             approved=approved,
             claim_now=not own,
             check=check,
@@ -153,10 +157,12 @@ def _check_settings(
     if begun is None:
         return None
     old = journal.settings(begun)
-    if old == body:
+    if canonical(old) == canonical(body):
         return None
     changes = [
-        (name, old.get(name), body.get(name)) for name in sorted({*old, *body}) if old.get(name) != body.get(name)
+        (name, old.get(name), body.get(name))
+        for name in sorted({*old, *body})
+        if canonical({name: old.get(name)}) != canonical({name: body.get(name)})
     ]
     if journal.counts(journal.chain(begun), None).answered == 0:
         names = ", ".join(name for name, _, _ in changes)

@@ -99,8 +99,9 @@ class Signals(Switch):
             number = getattr(signal, name, None)
             if number is None:
                 continue
-            # A signal that the parent told us to ignore (nohup) stays ignored.
-            if signal.getsignal(number) == signal.SIG_IGN:
+            # What nohup told us to ignore stays ignored. SIGINT does not: a shell without job control has every
+            # background job ignore it, and who sends it there means it.
+            if name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN:
                 continue
             self._before[number] = signal.getsignal(number)
             signal.signal(number, self._caught)

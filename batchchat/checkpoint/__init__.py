@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from batchchat.checkpoint.aside import exists, is_aside, move_aside
 from batchchat.checkpoint.codec import Stored
+from batchchat.checkpoint.facts import canonical
 from batchchat.checkpoint.journal import Counts, Journal, Mark, note, open_journal, read_journal
-from batchchat.checkpoint.keys import stored_keys
+from batchchat.checkpoint.keys import places, stored_keys
 from batchchat.checkpoint.lock import is_running
 from batchchat.checkpoint.settled import settled_rows
 from batchchat.checkpoint.usage import paid_for_nothing, usage_by_model, usage_since, usage_sums, usages
@@ -20,6 +21,7 @@ __all__ = [
     "Journal",
     "Mark",
     "Stored",
+    "canonical",
     "exists",
     "is_aside",
     "is_running",
@@ -27,6 +29,7 @@ __all__ = [
     "note",
     "open_journal",
     "paid_for_nothing",
+    "places",
     "read_journal",
     "settled_rows",
     "stored_keys",

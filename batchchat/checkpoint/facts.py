@@ -35,7 +35,7 @@ class Facts:
     def set_header(self, **facts: Any) -> None:
         """Write facts into the header, durably and all at once."""
         with self.transaction():
-            self._db.insert("header", [(name, json.dumps(fact, sort_keys=True)) for name, fact in facts.items()])
+            self._db.insert("header", [(name, json.dumps(fact)) for name, fact in facts.items()])
 
     # Settings: what requests are made of besides the row.
 
@@ -46,7 +46,7 @@ class Facts:
             body: JSON-able facts, named one by one.
             base: the settings whose answers stand where these have none (`--keep-answered`).
         """
-        text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+        text = canonical(body)
         digest = _digest(text)
         known = self._settings(digest)
         if known is not None and (base is None or known[3] is not None or base == known[0]):
@@ -59,7 +59,7 @@ class Facts:
 
     def find_settings(self, body: Mapping[str, Any]) -> int | None:
         """The number of some settings if they were ever used here."""
-        known = self._settings(_digest(json.dumps(body, sort_keys=True, ensure_ascii=True)))
+        known = self._settings(_digest(canonical(body)))
         return None if known is None else int(known[0])
 
     def settings(self, number: int) -> dict[str, Any]:
@@ -111,6 +111,11 @@ class Facts:
             }
             for row in self._db.sealed_rows("runs", where="ORDER BY id")
         ]
+
+
+def canonical(body: Mapping[str, Any]) -> str:
+    """Settings as they are kept: by name; names inside a field keep their order, which is a part of what is asked."""
+    return json.dumps(dict(sorted(body.items())), ensure_ascii=True)
 
 
 def _digest(text: str) -> str:

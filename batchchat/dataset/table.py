@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from batchchat import storage
 from batchchat.dataset.delimited import DelimitedPart
@@ -88,6 +89,12 @@ class FileDataset(Dataset):
     def columns(self) -> tuple[str, ...]:
         """Of all files."""
         return tuple(dict.fromkeys(name for part in self.parts for name in part.columns))
+
+    def unlimited(self) -> Self:
+        """The same table with all its rows."""
+        other = copy.copy(self)
+        other.limit = None
+        return other
 
     def count(self) -> int | None:
         """From the metadata, or what was read so far."""
