@@ -53,14 +53,7 @@ class Template:
             self._template = _ENVIRONMENT.from_string(text)
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(f"{name}: the template does not parse, line {error.lineno}: {error.message}") from error
-        variables = meta.find_undeclared_variables(tree)
-        named, whole = _subscripts_of_row(tree)
-        plain = {v for v in variables if v != _ROW and (v in columns or v not in _ENVIRONMENT.globals)}
-        for column in sorted(plain | named):
-            if column not in columns:
-                raise _no_column(name, column, columns, variable=column in plain)
-        read = set(columns) if whole else plain | named
-        self.columns = tuple(column for column in columns if column in read)
+        self.columns = _columns_read(tree, name, columns)
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text for one row.
@@ -71,6 +64,41 @@ class Template:
         try:
             return self._template.render(row, row=row)
         except Exception as error:  # an expression of a template may raise anything
+            raise BadRow(f"{self.name} fails on this row: {type(error).__name__}: {error}") from error
+
+
+class Where:
+    """A filter: an expression over the columns of a row, in the same sandbox.
+
+    Args:
+        text: a Jinja2 expression, as `lang == 'en'`.
+        columns: the table's columns.
+
+    Raises:
+        UsageError: it does not parse, or names no column, or what is none.
+    """
+
+    name = "--where"
+
+    def __init__(self, text: str, *, columns: Sequence[str]) -> None:
+        try:
+            tree = _ENVIRONMENT.parse(f"{{{{ ({text}\n) }}}}")
+            self._holds = _ENVIRONMENT.compile_expression(text, undefined_to_none=False)
+        except jinja2.TemplateSyntaxError as error:
+            raise UsageError(f"{self.name} {text}: this is no expression: {error.message}") from error
+        self.columns = _columns_read(tree, self.name, columns)
+        if not self.columns:
+            raise UsageError(f"{self.name} {text}: this names no column (columns: {', '.join(columns)})")
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether it is true of a row.
+
+        Raises:
+            BadRow: it fails on this row's values.
+        """
+        try:
+            return bool(self._holds(row, row=row))
+        except Exception as error:  # an expression may raise anything
             raise BadRow(f"{self.name} fails on this row: {type(error).__name__}: {error}") from error
 
 
@@ -163,6 +191,22 @@ class RequestBuilder:
         if not text or text.isspace():
             raise BadRow(f"{what} is blank; nothing was sent")
         return text
+
+
+def _columns_read(tree: nodes.Template, name: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a template reads, in the table's order.
+
+    Raises:
+        UsageError: it names what is no column.
+    """
+    variables = meta.find_undeclared_variables(tree)
+    named, whole = _subscripts_of_row(tree)
+    plain = {v for v in variables if v != _ROW and (v in columns or v not in _ENVIRONMENT.globals)}
+    for column in sorted(plain | named):
+        if column not in columns:
+            raise _no_column(name, column, columns, variable=column in plain)
+    read = set(columns) if whole else plain | named
+    return tuple(column for column in columns if column in read)
 
 
 def _no_column(where: str, name: str, columns: Sequence[str], *, variable: bool = False) -> Misspelt:

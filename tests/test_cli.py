@@ -105,7 +105,7 @@ def test_the_options_of_run_are_those_of_the_contract(run):
         "prompt-column prompt prompt-file system messages-column model temperature top-p n stream stop max-tokens "
         "max-completion-tokens presence-penalty frequency-penalty logit-bias user seed response-format extra-body "
         "base-url api-key-env profile env-file header "
-        "concurrency rpm tpm timeout max-retries max-outage max-retry-after limit sample "
+        "concurrency rpm tpm timeout max-retries max-outage max-retry-after limit where sample "
         "seed-rows rows output checkpoint max-cost price retry retry-failed keep-answered restart overwrite prefix "
         "dry-run yes json quiet delimiter encoding"
     ).split()

@@ -5,7 +5,8 @@ table.py      the table, the templates and the output, checked before anything i
 session.py    the checkpoint of a job: settings compared, the output unchanged
 reconcile.py  what the checkpoint holds against what the table asks now
 feed.py       the rows that are to be sent
-rows.py       which rows a trial takes
+rows.py       which rows a trial takes; selection.py which ones --where chooses
+models.py     which model is meant
 preview.py    answers that are shown as they come
 plan.py       what a run would do: for --dry-run and the header
 signals.py    Ctrl-C and its kin

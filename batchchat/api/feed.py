@@ -13,6 +13,7 @@ from batchchat.checkpoint import Mark, places
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from batchchat.api.selection import Selection
     from batchchat.api.session import Session
     from batchchat.checkpoint import Stored
     from batchchat.dataset import Dataset
@@ -27,6 +28,7 @@ class Feed:
         session: the checkpoint, reconciled with the table (a full run) or not (a trial).
         retry: kinds of stored outcomes that are sent again: failed, length, empty.
         rows: numbers of the rows of a trial, sorted; None: all.
+        selection: the rows that may be sent at all, None: all.
 
     Attributes:
         seen: the last row that was looked at.
@@ -42,8 +44,10 @@ class Feed:
         session: Session,
         retry: frozenset[str] = frozenset(),
         rows: Sequence[int] | None = None,
+        selection: Selection | None = None,
     ) -> None:
         self._dataset = dataset
+        self._selection = selection
         self._builder = session.builder
         self._journal = journal = session.journal
         self._lock = session.lock
@@ -77,12 +81,13 @@ class Feed:
     def _pending(self, batch: Batch) -> list[Task]:
         if self.rows is not None:
             return self._of_trial(batch, self.rows)
-        rows: list[int] | None = None
+        rows = None if self._selection is None else self._selection.of(range(batch.start, batch.start + batch.size))
         if not self._blank:
             with self._lock:
                 states = self._states(batch)
-            rows = [row for row in range(batch.start, batch.start + batch.size) if self._is_pending(states.get(row))]
-            self.reused += batch.size - len(rows)
+            meant = range(batch.start, batch.start + batch.size) if rows is None else rows
+            rows = [row for row in meant if self._is_pending(states.get(row))]
+            self.reused += len(meant) - len(rows)
             if not rows:
                 return []
             again = {row for row in rows if row in states}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchchat import output
 from batchchat.api.money import settled_facts
 from batchchat.api.published import facts_of, is_as_it_was
+from batchchat.api.selection import chosen_states, left_out
 from batchchat.api.summary import Summary
 from batchchat.api.table import RESULTS, shaped
 from batchchat.errors import Interrupted, JobStopped, ModelMissing
@@ -43,7 +44,7 @@ def publish_job(
     total = table.dataset.count()
     if not job.output_path:
         session.journal.set_header(money=settled_facts(), tokens=settled_facts())
-        session.journal.complete(session.chain[0])
+        _complete(table, session)
         return None
     shape = shape_of(job, table, session)
     if is_as_published(job, session.journal, shape):
@@ -63,8 +64,14 @@ def publish_job(
     session.journal.set_header(
         published={**facts_of(published), **shape}, changed=False, money=settled_facts(), tokens=settled_facts()
     )
-    session.journal.complete(session.chain[0])
+    _complete(table, session)
     return published.path
+
+
+def _complete(table: Table, session: Session) -> None:
+    """Note that every row is settled; with a filter some were never looked at."""
+    if table.selection is None:
+        session.journal.complete(session.chain[0])
 
 
 def shape_of(job: Job, table: Table, session: Session) -> dict[str, Any]:
@@ -76,6 +83,7 @@ def shape_of(job: Job, table: Table, session: Session) -> dict[str, Any]:
             "limit": job.rows.limit,
             "text": [job.text.delimiter, job.text.encoding],
             "chain": list(session.chain),
+            **({} if job.rows.where is None else {"where": job.rows.where}),
         }
     }
 
@@ -110,12 +118,16 @@ def write_table(
     `stale` names, by settings, rows whose outcome is not to be shown. With `whole` every row was settled: one without
     an outcome is damage then, and not a row without an answer.
     """
+    selection = table.selection
 
     def results(start: int, size: int) -> Mapping[str, Sequence[Any]]:
-        columns = journal.results(chain, start, size, (*RESULTS, "answered"), without=stale or {})
+        without = left_out(selection, chain, stale or {}, start, size)
+        columns = journal.results(chain, start, size, (*RESULTS, "answered"), without=without)
         answered = columns.pop("answered")
-        if whole and None in answered:
-            raise journal.database.damaged(f"row {start + answered.index(None)} was settled, and is not found")
+        missing = (start + at for at, state in enumerate(answered) if state is None)
+        lost = next((row for row in missing if selection is None or row in selection), None) if whole else None
+        if lost is not None:
+            raise journal.database.damaged(f"row {lost} was settled, and is not found")
         return shaped(table.columns, columns)
 
     return output.publish(
@@ -130,12 +142,18 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
     if rows is None:
         rows = feed.seen
     counts = journal.counts(chain, rows)
-    status = 3 if counts.failed else 0
+    answered, failed, skipped = counts.answered, counts.failed, 0
+    if table.selection is not None:
+        states = Counter(chosen_states(journal, chain, table.selection))
+        failed, skipped = states.pop("failed", 0), table.selection.skipped
+        answered = states.total()
+    status = 3 if failed else 0
     return Summary(
         rows=rows,
-        succeeded=counts.answered,
-        failed=counts.failed,
-        pending=max(0, rows - counts.answered - counts.failed),
+        succeeded=answered,
+        failed=failed,
+        pending=max(0, rows - answered - failed - skipped),
+        skipped=None if table.selection is None else skipped,
         prompt_tokens=counts.prompt_tokens,
         completion_tokens=counts.completion_tokens,
         checkpoint=str(journal.path),
@@ -144,7 +162,7 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         misspelt=_misspelt(reason),
         message=None if reason is None else _how_to_go_on(job, journal, reason),
         reason=reason,
-        errors=_frequent_errors(journal, chain, rows) if counts.failed and reason is None else [],
+        errors=_frequent_errors(journal, chain, rows) if failed and reason is None else [],
     )
 
 

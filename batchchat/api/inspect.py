@@ -14,6 +14,7 @@ from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
 from batchchat.api.published import check_unedited, facts_of
 from batchchat.api.rows import batches_of, trial_rows
+from batchchat.api.selection import select
 from batchchat.api.table import Table, make_builder, result_columns
 from batchchat.checkpoint import is_running, note, read_journal
 from batchchat.dataset import open_dataset
@@ -87,7 +88,7 @@ def show_requests(job: Job, row: int | None = None) -> Iterator[ShownRequest]:
         )
     dataset = open_dataset(job.input, delimiter=job.text.delimiter, encoding=job.text.encoding)
     builder = make_builder(job, dataset, job.model)
-    rows = trial_rows(job, dataset) if row is None else [row]
+    rows = trial_rows(job, dataset, select(job, dataset)) if row is None else [row]
     if rows and rows[0] < 1:
         raise UsageError("--row: rows are counted from 1")
     endpoint = job.endpoint.record(deployment=job.model)
@@ -130,7 +131,7 @@ def job_status(target: str) -> Status:
         if rows is not None and limit is not None:
             rows = min(rows, limit)
         counts = journal.counts(chain, rows) if chain else None
-        done = 0 if counts is None else counts.answered + counts.failed
+        done = (0 if counts is None else counts.answered + counts.failed) + last.get("skipped", 0)
         published = journal.header("published")
         return Status(
             rows=rows,
@@ -194,7 +195,7 @@ def export_job(target: str, other: str | None = None) -> Published:
         destination = other or job.output_path
         output.check_output(dataset, destination, columns)
         stale = {number: stale_rows(journal, number, dataset) for number in chain}
-        table = Table(dataset=dataset, columns=columns, stamps=())
+        table = Table(dataset=dataset, columns=columns, stamps=(), selection=select(job, dataset))
         written = write_table(table, journal, chain, destination, stale=stale)
     finally:
         journal.close()

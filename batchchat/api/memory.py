@@ -24,6 +24,7 @@ from batchchat import defaults, output
 from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.find import begun_chain
 from batchchat.api.published import check_unclaimed
+from batchchat.api.selection import left_out, select
 from batchchat.api.table import RESULTS, make_builder, result_columns, shaped
 from batchchat.checkpoint import read_journal, stored_keys
 from batchchat.dataset import open_memory
@@ -117,11 +118,14 @@ def table_so_far(data: Any, job: Job, checkpoint: str | None, *, settled: bool =
     journal = read_journal(checkpoint)
     try:
         chain = begun_chain(journal) if settled else _own_chain(journal, job)
+        selection = select(job, dataset)
         stale = {} if settled else {number: stale_rows(journal, number, dataset) for number in chain}
 
         def pieces() -> Iterator[Mapping[str, Sequence[Any]]]:
             for start in range(1, rows + 1, _BLOCK):
-                found = journal.results(chain, start, min(_BLOCK, rows - start + 1), RESULTS, without=stale)
+                size = min(_BLOCK, rows - start + 1)
+                without = left_out(selection, chain, stale, start, size)
+                found = journal.results(chain, start, size, RESULTS, without=without)
                 yield shaped(columns, found)
 
         return output.joined(data, columns, pieces(), limit=job.rows.limit)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.rows import batches_of
+from batchchat.api.selection import select
 from batchchat.api.table import make_builder
 from batchchat.checkpoint import canonical, read_journal
 
@@ -72,7 +73,9 @@ class Pending:
         self.changed = False
         self._dataset = dataset
         self._whole = job.rows.limit is None
-        self._rows = rows
+        selection = select(job, dataset)
+        chosen = None if selection is None else [*selection.numbers()] if rows is None else selection.of(rows)
+        self._rows = rows if selection is None else chosen
         self._left: frozenset[str | None] = job.policy.retry | {None}
         self.chain: tuple[int, ...] = ()
         self._failures_stand = False

@@ -11,6 +11,7 @@ from batchchat.api.answers import View
 from batchchat.api.compare import stale_rows
 from batchchat.api.published import check_unclaimed
 from batchchat.api.rows import trial_rows
+from batchchat.api.selection import chosen_states
 from batchchat.api.table import open_table
 from batchchat.checkpoint import read_journal
 from batchchat.job import secret_variables
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
+    from batchchat.api.selection import Selection
+    from batchchat.api.table import Table
     from batchchat.checkpoint import Journal
     from batchchat.cost.interval import Range
     from batchchat.dataset import Dataset
@@ -35,6 +38,7 @@ class Plan:
     Attributes:
         rows: of the table (or of the trial), None where only reading all of it would tell.
         reused: rows that the checkpoint settles.
+        skipped: rows that `--where` does not choose.
         to_send: rows that would be sent, None where rows is.
         trial: whether answers are only looked at; output is None then.
         host: where to; key: the variables that secrets come from, None where none is sent.
@@ -55,6 +59,7 @@ class Plan:
     model: str | None
     limits: dict[str, float]
     cost: Range[Decimal] | None = None
+    skipped: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The same, JSON-able: the cost as `cost_usd`, with low, expected and high."""
@@ -73,13 +78,15 @@ def plan_job(job: Job) -> Plan:
     """
     table = open_table(job)
     check_unclaimed(job)
-    some = trial_rows(job, table.dataset) if job.rows.trial else None
+    selection = table.selection
+    some = trial_rows(job, table.dataset, selection) if job.rows.trial else None
     rows = table.dataset.count() if some is None else len(some)
-    reused = 0 if job.policy.restart else _reused(job, table.dataset, rows, some)
-    return plan_of(job, model=job.model, rows=rows, reused=reused)
+    reused = 0 if job.policy.restart else _reused(job, table, rows, some)
+    skipped = 0 if selection is None or some is not None else selection.skipped
+    return plan_of(job, model=job.model, rows=rows, reused=reused, skipped=skipped)
 
 
-def plan_of(job: Job, *, model: str | None, rows: int | None, reused: int) -> Plan:
+def plan_of(job: Job, *, model: str | None, rows: int | None, reused: int, skipped: int = 0) -> Plan:
     """The plan, where it is known how much there is to do."""
     pool = job.pool
     told = {"concurrency": pool.concurrency, "rpm": pool.rpm, "tpm": pool.tpm, "max_cost": job.money.max_cost}
@@ -89,7 +96,8 @@ def plan_of(job: Job, *, model: str | None, rows: int | None, reused: int) -> Pl
         checkpoint=job.checkpoint_path,
         rows=rows,
         reused=reused,
-        to_send=None if rows is None else max(0, rows - reused),
+        skipped=skipped,
+        to_send=None if rows is None else max(0, rows - reused - skipped),
         trial=job.rows.trial,
         host="this machine" if job.embedded else urlsplit(job.endpoint.base_url).netloc,
         key=", ".join(secret_variables(job.endpoint)) or None,
@@ -98,8 +106,19 @@ def plan_of(job: Job, *, model: str | None, rows: int | None, reused: int) -> Pl
     )
 
 
-def settled_in_all(journal: Journal, chain: Sequence[int], rows: int | None, retry: frozenset[str]) -> int:
-    """How many of the first rows (None: all) some settings settle, less those of the kinds that are sent again."""
+def settled_in_all(
+    journal: Journal,
+    chain: Sequence[int],
+    rows: int | None,
+    retry: frozenset[str],
+    selection: Selection | None = None,
+) -> int:
+    """How many of the first rows (None: all) some settings settle, less those of the kinds that are sent again.
+
+    With a selection only its rows count.
+    """
+    if selection is not None:
+        return sum(state not in retry for state in chosen_states(journal, chain, selection))
     counts = journal.counts(chain, rows)
     settled = counts.answered + (0 if "failed" in retry else counts.failed)
     if not retry & _OF_ANSWERS:
@@ -123,7 +142,7 @@ def settled_of(
     return found
 
 
-def _reused(job: Job, dataset: Dataset, rows: int | None, some: Sequence[int] | None) -> int:
+def _reused(job: Job, table: Table, rows: int | None, some: Sequence[int] | None) -> int:
     """How many rows the checkpoint settles under these settings."""
     path = Path(job.checkpoint_path)
     if not path.exists() or job.model is None:
@@ -134,10 +153,10 @@ def _reused(job: Job, dataset: Dataset, rows: int | None, some: Sequence[int] | 
         if number is None:
             return 0
         if some is not None:
-            return settled_of(journal, (number,), dataset, some, job.policy.retry)
+            return settled_of(journal, (number,), table.dataset, some, job.policy.retry)
         chain = journal.chain(number)
-        return max(
-            0, settled_in_all(journal, chain, rows, job.policy.retry) - len(stale_rows(journal, number, dataset))
-        )
+        stale = stale_rows(journal, number, table.dataset)
+        lost = len(stale) if table.selection is None else len(table.selection.of(stale))
+        return max(0, settled_in_all(journal, chain, rows, job.policy.retry, table.selection) - lost)
     finally:
         journal.close()

@@ -10,13 +10,14 @@ from batchchat.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from batchchat.api.selection import Selection
     from batchchat.dataset import Dataset
     from batchchat.job import Job
     from batchchat.records import Batch
 
 
-def trial_rows(job: Job, dataset: Dataset) -> list[int]:
-    """Numbers of the rows of a trial, sorted.
+def trial_rows(job: Job, dataset: Dataset, selection: Selection | None = None) -> list[int]:
+    """Numbers of the rows of a trial, sorted; where a selection is given, among its rows.
 
     Raises:
         UsageError: a row that the table does not have.
@@ -31,6 +32,7 @@ def trial_rows(job: Job, dataset: Dataset) -> list[int]:
             raise UsageError(f"--rows: there is no row {beyond}; {dataset.name} has {last} rows")
     else:
         rows = list(range(1, last + 1))
+    rows = rows if selection is None else selection.of(rows)
     if asked.sample is not None and asked.sample < len(rows):
         rows = sorted(random.Random(asked.seed_rows or 0).sample(rows, asked.sample))  # noqa: S311 - no secret
     return rows

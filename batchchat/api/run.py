@@ -22,6 +22,7 @@ from batchchat.api.descriptors import connections, fitted
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
 from batchchat.api.memory import placed
+from batchchat.api.models import model_meant, only_model
 from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse
 from batchchat.api.plan import plan_of, settled_in_all, settled_of
 from batchchat.api.preview import Preview
@@ -32,10 +33,9 @@ from batchchat.api.signals import Signals
 from batchchat.api.table import open_table
 from batchchat.client import Client
 from batchchat.engine import Engine
-from batchchat.errors import EndpointDown, Interrupted, JobStopped, ModelMissing, UsageError
+from batchchat.errors import EndpointDown, Interrupted, JobStopped, ModelMissing
 from batchchat.limiter import Limiter
 from batchchat.retry import RetryPolicy
-from batchchat.spelling import did_you_mean, nearest
 from batchchat.transport import Transport
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def run_job(
                 check_unclaimed(job)
             signals.check()
             transport = await stack.enter_async_context(await _transport(job, stack))
-            model = job.model or await _only_model(transport, job)
+            model = job.model or await only_model(transport, job)
             price = await loop.run_in_executor(reader, find_price, job, model)
             check_budget(job, model, price)
             signals.check()
@@ -149,7 +149,7 @@ class _Run:
             with self.signals.interrupting():
                 confirm(plan)
         remember(journal, job, model)
-        number = journal.start_run(self.session.chain[0], {"rows": self.table.dataset.count()})
+        number = journal.start_run(self.session.chain[0], self._rows_of_run())
         self.purse = await self._open_purse()
         client = self._client(transport)
         engine = self._engine(client)
@@ -159,7 +159,7 @@ class _Run:
             unwritten = await self._close_purse()
         reason = engine.reason or self.signals.reason or unwritten
         if isinstance(reason, ModelMissing):
-            reason = await _model_meant(transport, job, model, reason)
+            reason = await model_meant(transport, job, model, reason)
         output = None
         if reason is None and not job.rows.trial:
             try:
@@ -199,9 +199,18 @@ class _Run:
 
     def _make_feed(self) -> Feed:
         session, job = self.session, self.job
-        rows = trial_rows(job, self.table.dataset) if job.rows.trial else None
+        selection = self.table.selection
+        rows = trial_rows(job, self.table.dataset, selection) if job.rows.trial else None
         self.preview = Preview(session, self.table.dataset, self.price, rows)
-        return Feed(dataset=self.table.dataset, session=session, retry=job.policy.retry, rows=rows)
+        return Feed(dataset=self.table.dataset, session=session, retry=job.policy.retry, rows=rows, selection=selection)
+
+    def _rows_of_run(self) -> dict[str, Any]:
+        """What `status` needs to know of the table."""
+        selection = self.table.selection
+        return {
+            "rows": self.table.dataset.count(),
+            **({} if selection is None else {"skipped": selection.skipped}),
+        }
 
     def _plan(self, model: str) -> Plan:
         """What is to be done now."""
@@ -210,8 +219,10 @@ class _Run:
             reused = settled_of(session.journal, session.chain, dataset, some, retry)
             return plan_of(self.job, model=model, rows=len(some), reused=reused)
         rows = dataset.count()
-        reused = settled_in_all(session.journal, session.chain, rows, retry)
-        return plan_of(self.job, model=model, rows=rows, reused=reused)
+        selection = self.table.selection
+        reused = settled_in_all(session.journal, session.chain, rows, retry, selection)
+        skipped = 0 if selection is None else selection.skipped
+        return plan_of(self.job, model=model, rows=rows, reused=reused, skipped=skipped)
 
     def _client(self, transport: Transport) -> Client:
         pool = self.job.pool
@@ -344,38 +355,6 @@ async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
         stream=job.stream,
         renew_key=renew,
     )
-
-
-async def _only_model(transport: Transport, job: Job) -> str:
-    """The one model that the endpoint serves.
-
-    Raises:
-        UsageError: it serves several, or does not say.
-    """
-    url = job.endpoint.base_url
-    try:
-        models = await transport.models()
-    except Exception as error:  # whatever it is, the person has to name a model
-        raise UsageError(
-            f"no model was named, and {url} does not say which it has ({error}); name one with -m"
-        ) from error
-    if len(models) == 1:
-        return models[0]
-    some = ", ".join(models[:8]) + (", ..." if len(models) > 8 else "")
-    raise UsageError(f"no model was named, and {url} has {len(models)}: {some or 'none'}; name one with -m")
-
-
-async def _model_meant(transport: Transport, job: Job, model: str, reason: ModelMissing) -> ModelMissing:
-    """The reason with the model that may be meant: one of the person's aliases, or of the endpoint's own."""
-    known = [*job.aliases]
-    with contextlib.suppress(Exception):  # it is only a hint
-        known += await transport.models()
-    meant = nearest(model, known)
-    if meant is None or meant == model:
-        return reason
-    told = ModelMissing(f"{reason}{did_you_mean(meant)}")
-    told.wrong, told.meant = model, meant
-    return told
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

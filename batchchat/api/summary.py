@@ -35,6 +35,7 @@ class Summary:
 
     Attributes:
         rows, succeeded, failed, pending: of the job.
+        skipped: rows that `--where` does not choose, None where nobody asked for some.
         prompt_tokens, completion_tokens: of every answer that the job holds.
         cost_usd: what they cost, None where the price is unknown.
         output: what was published, None where nothing was.
@@ -71,6 +72,7 @@ class Summary:
     message: str | None = None
     reason: JobStopped | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
+    skipped: int | None = None
     misspelt: tuple[str, str] | None = None
     bill: Bill | None = None
     errors: list[tuple[str, int]] = field(default_factory=list)
@@ -79,5 +81,7 @@ class Summary:
         """The facts that the contract names, JSON-able: money as a number."""
         facts = {name: getattr(self, name) for name in PUBLIC}
         facts["cost_usd"] = None if self.cost_usd is None else float(self.cost_usd)
+        if self.skipped is not None:
+            facts["skipped"] = self.skipped
         facts["elapsed_s"] = round(self.elapsed_s, 3)
         return facts

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
+from batchchat.api.selection import select
 from batchchat.dataset import MemoryDataset, open_dataset, open_memory
 from batchchat.errors import InputFault, UsageError
 from batchchat.output import check_names, check_output
@@ -15,6 +16,7 @@ from batchchat.records import ResultColumn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from batchchat.api.selection import Selection
     from batchchat.dataset import Dataset, FileDataset
     from batchchat.job import Job
     from batchchat.records import ColumnKind
@@ -27,6 +29,7 @@ class Table:
     """A job's table, opened, the columns that its output gets, and the state in which its files were opened.
 
     Attributes:
+        selection: the rows that `--where` chooses, None: all.
         written: the rows as they go to the output; another table than `dataset` only for a DataFrame.
     """
 
@@ -35,6 +38,7 @@ class Table:
 
     stamps: tuple[tuple[str, storage.Stamp], ...]
     written: FileDataset | None = field(default=None)
+    selection: Selection | None = None
 
     def check_unchanged(self) -> None:
         """See that the input is still what was sent.
@@ -86,7 +90,8 @@ def open_table(job: Job, *, data: Any = None, check: bool = True) -> Table:
         dataset.check()
         if data is None and not job.rows.trial:
             check_names(dataset, columns)  # a line of JSON may bring a name that no line before it had
-    return Table(dataset=dataset, columns=columns, stamps=stamps, written=written)
+    selection = select(job, dataset)
+    return Table(dataset=dataset, columns=columns, stamps=stamps, written=written, selection=selection)
 
 
 def make_builder(job: Job, dataset: Dataset, model: str) -> RequestBuilder:

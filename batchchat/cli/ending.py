@@ -74,6 +74,7 @@ def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
 def _of_the_rows(summary: Summary) -> str:
     parts = [f"{summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
     parts += [f"{summary.pending:,} pending"] if summary.pending else []
+    parts += [f"{summary.skipped:,} skipped"] if summary.skipped else []
     where = f"{summary.output}: " if summary.output else ""
     return f"{where}{', '.join([amount.counted(summary.rows, 'row', 'rows'), *parts])}"
 

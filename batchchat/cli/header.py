@@ -59,7 +59,9 @@ def _rows(plan: Plan) -> str:
     if plan.rows is None:
         return "rows are counted as they are read"
     send = "nothing to send" if plan.to_send == 0 else f"{plan.to_send:,} to send"
-    before = f" ({plan.reused:,} answered before)" if plan.reused else ""
+    left = [f"{plan.reused:,} answered before"] if plan.reused else []
+    left += [f"{plan.skipped:,} skipped"] if plan.skipped else []
+    before = f" ({', '.join(left)})" if left else ""
     return f"{what}{amount.counted(plan.rows, 'row', 'rows')}, {send}{before}"
 
 

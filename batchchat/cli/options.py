@@ -116,6 +116,11 @@ POOL = (
 LIMIT = _rows(name="limit", kind=int, help="Only the first N rows; without it later, the job goes on")
 ROWS = (
     LIMIT,
+    _rows(
+        name="where",
+        metavar="EXPRESSION",
+        help="Only rows of which this holds, as \"lang == 'en'\"; the others pass through without an answer",
+    ),
     _rows(name="sample", kind=int, help="A trial of N rows drawn at random: shows their answers, writes no output"),
     _rows(name="seed_rows", kind=int, metavar="S", help="Draw the same rows again, with --sample"),
     _rows(name="rows", metavar="LIST", help="A trial of these rows, as 3,17-20"),

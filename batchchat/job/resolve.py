@@ -243,7 +243,9 @@ def _rows(said: Said) -> RowSettings:
         raise UsageError("--sample and --rows do not go together: a trial draws its rows, or is told them")
     if run.seed_rows is not None and run.sample is None:
         raise UsageError("--seed-rows goes with --sample N")
-    return RowSettings(limit=said.job.limit, sample=run.sample, seed_rows=run.seed_rows, rows=run.rows)
+    return RowSettings(
+        limit=said.job.limit, sample=run.sample, seed_rows=run.seed_rows, rows=run.rows, where=said.job.where
+    )
 
 
 def _policy(said: Said) -> PolicySettings:

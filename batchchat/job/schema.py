@@ -221,6 +221,8 @@ class JobSection(_Section):
 
     limit: Whole | None = None
     """Only the first so many rows."""
+    where: Name | None = None
+    """Only rows of which this Jinja2 expression over the columns holds; the others get no answer."""
     max_cost: Money | None = None
     """US dollars that are never passed."""
     max_tokens_total: Whole | None = None

@@ -93,12 +93,16 @@ class PoolSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSettings:
-    """Which rows. `rows` are ranges of row numbers, sorted, from 1; `sample` and `rows` make the run a trial."""
+    """Which rows. `rows` are ranges of row numbers, sorted, from 1; `sample` and `rows` make the run a trial.
+
+    `where` is an expression that chooses among them; the others pass through without an answer.
+    """
 
     limit: int | None = None
     sample: int | None = None
     seed_rows: int | None = None
     rows: tuple[range, ...] | None = None
+    where: str | None = None
 
     @property
     def trial(self) -> bool:

@@ -55,6 +55,7 @@ def _values(job: Job) -> Iterator[tuple[str, Any]]:
     for name, value in asdict(job.pool).items():
         yield f"pool.{name}", "learned" if name == "concurrency" and value is None else value
     yield "job.limit", job.rows.limit
+    yield "job.where", job.rows.where
     for name, value in asdict(job.money).items():
         yield f"job.{name}", value
     yield "job.prefix", job.policy.prefix or None

@@ -56,6 +56,7 @@ class Options(TypedDict, total=False):
     max_retry_after: float | None
     # The rows.
     limit: int | None
+    where: str | None
     sample: int | None
     seed_rows: int | None
     rows: str | Sequence[int] | None
