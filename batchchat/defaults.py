@@ -54,4 +54,7 @@ FIRST_SHOWN = 3
 # How many rows `rows` shows at a terminal where nobody says.
 ROWS_SHOWN = 20
 
+# How many differing rows `compare` shows.
+CHANGED_SHOWN = 10
+
 CHECKPOINT_SUFFIX = ".batchchat"

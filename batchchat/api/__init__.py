@@ -17,12 +17,14 @@ money.py      prices and bills; purse.py keeps to the budgets of a run
 find.py       which job is meant
 inspect.py    show, status, export
 report.py     a page about a job
+comparison.py two jobs, row by row
 answers.py    rows beside their answers, for people
 """
 
 from __future__ import annotations
 
 from batchchat.api.answers import RowAnswer, job_rows
+from batchchat.api.comparison import Comparison, compare_jobs
 from batchchat.api.estimate import compare_models, estimate_job, expected_cost, send_sample
 from batchchat.api.estimated import Compared, Estimated
 from batchchat.api.find import find_checkpoint, resume_job
@@ -34,12 +36,14 @@ from batchchat.api.summary import Summary
 
 __all__ = [
     "Compared",
+    "Comparison",
     "Estimated",
     "Plan",
     "RowAnswer",
     "ShownRequest",
     "Status",
     "Summary",
+    "compare_jobs",
     "compare_models",
     "estimate_job",
     "execute",

@@ -98,14 +98,14 @@ def job_rows(
 
 
 class View:
-    """The rows of a table beside what a checkpoint holds of them under some settings."""
+    """The rows of a table beside what a checkpoint holds of them under some settings; `also` names more columns."""
 
-    def __init__(self, journal: Journal, chain: Sequence[int], dataset: Dataset) -> None:
+    def __init__(self, journal: Journal, chain: Sequence[int], dataset: Dataset, *, also: Sequence[str] = ()) -> None:
         self._journal = journal
         self._dataset = dataset
         self._builders = {number: builder_of(journal.settings(number), dataset) for number in chain}
         read = {name for builder in self._builders.values() for name in builder.columns}
-        self._columns = [name for name in dataset.columns if name in read]
+        self._columns = [name for name in dataset.columns if name in read or name in also]
 
     def answers(self, rows: Iterator[int]) -> Iterator[RowAnswer]:
         """These rows, sorted, as the table is read."""

@@ -19,5 +19,6 @@ before a command runs, so that `--help` is quick.
     header.py     what is told before the first request, and the question
     changes.py    old and new settings side by side
     approval.py   the question before a key goes to a host that only a job file names
-    run.py, resume.py, show.py, status.py, rows.py, export.py, report.py, serve.py, demo.py   one file a command
+    run.py, resume.py, estimate.py, show.py, status.py, rows.py, compare.py, export.py, report.py, serve.py, demo.py
+                  one file a command
 """

@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batchchat.cli import demo, estimate, export, failure, report, resume, rows, run, serve, show, status, stream, typed
+from batchchat.cli import (
+    compare,
+    demo,
+    estimate,
+    export,
+    failure,
+    report,
+    resume,
+    rows,
+    run,
+    serve,
+    show,
+    status,
+    stream,
+    typed,
+)
 from batchchat.cli.page import PAGES
 from batchchat.spelling import did_you_mean, nearest
 
@@ -58,7 +73,7 @@ def start(
     assert not version  # its callback has left
 
 
-for part in (run, resume, estimate, status, rows, export, report, show, serve, demo):
+for part in (run, resume, estimate, status, rows, compare, export, report, show, serve, demo):
     part.register(app)
 
 
