@@ -48,10 +48,13 @@ class Pace:
             self._due += difference * self._per_unit
 
     def change(self, now: float, per_second: float) -> None:
-        """From now on another pace; what is owed is still owed, in amounts."""
+        """From now on another pace; what is owed is still owed, in amounts, and the burst is that of the new pace."""
         per_unit = 1.0 / per_second
-        if self._due is not None and self._due > now:
-            self._due = now + (self._due - now) * per_unit / self._per_unit
+        if self._due is not None:
+            ahead = self._due - now - _slack(self._per_unit)
+            if ahead > 0:
+                ahead *= per_unit / self._per_unit
+            self._due = now + max(_slack(per_unit) + ahead, 0.0)
         self._per_unit, self.per_second = per_unit, per_second
 
     def hold(self, until: float) -> None:
