@@ -9,6 +9,9 @@ rate held nobody back does not count: a limit that is not used cannot be learned
 From one refusal to the next it lets pass some fifty requests, and several times the length of a pause: refusals stay a
 few percent, and so does the time that is lost in pauses.
 
+Some servers refuse by chance, whatever the rate: single refusals go on after the rate has been cut and cut again. Then
+no rate is kept for some hundred requests, twice as many each time: the pauses of the refusals themselves are enough.
+
 Where hardly anything was let in before the refusal there is nothing to measure (the quota may have been spent before
 this job began). Then the rate starts low and doubles with every few requests.
 """
@@ -46,6 +49,11 @@ draw on the same few requests, refusals come at any rate, and going ever slower 
 CHANGED = 0.002
 """The pace is changed when the rate has grown by this part."""
 HORIZON = 60.0
+CHANCE_CUTS = 6
+CHANCE_REQUESTS = 80
+CHANCE_FALL = 1.3
+"""So many cuts in so many requests, by one refusal each, to less than that part of the rate: they come by chance."""
+DEAF_FOR = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +85,10 @@ class Learned:
     __slots__ = (
         "_bound",
         "_bound_since",
+        "_cuts",
         "_cycle",
+        "_deaf_for",
+        "_deaf_until",
         "_mark_at",
         "_marks",
         "_pace",
@@ -104,6 +115,9 @@ class Learned:
         self._stopped: _Stop | None = None  # the refusal that ended it, until something is let in again
         self._refused = 0
         self._refused_before = 0  # when the last cycle ended
+        self._cuts: deque[tuple[int, int, float]] = deque(maxlen=CHANCE_CUTS)  # number, refused before, rate before
+        self._deaf_for = DEAF_FOR
+        self._deaf_until = 0  # the number of the request from which refusals tell something again
         self._mark_at = float("-inf")
         self._marks: deque[tuple[float, int]] = deque(maxlen=int(HORIZON) + 1)  # moments, and how many were let in
 
@@ -144,17 +158,43 @@ class Learned:
 
         Until something is let in again, further refusals belong to the same cycle and only make it longer.
         """
+        if number < self._deaf_until:
+            return
+        before = self.rate
         stop = self._stopped
         if stop is None or not stop.soon:
             stop = self._stopped = stop or self._stop(now, number)
             self._fall(stop, until)
         self._pause += (until - now - self._pause) / 4
         self._bound = 0.0
+        self._cuts.append((number, self._refused, self._start if before is None else before))
+        if self._is_chance(number):
+            self._forget(number)
+            return
         self.rate = self._start
         if self._pace is None:
             self._pace = Pace(self.rate)
         self._pace.change(now, self.rate)
         self._pace.hold(max(until, now + min(REST / self.rate, LONGEST_REST)))
+
+    def _is_chance(self, number: int) -> bool:
+        """Whether refusals went on, one by one, although the rate has fallen far."""
+        if len(self._cuts) < CHANCE_CUTS:
+            return False
+        first, refused, rate = self._cuts[0]
+        single = self._refused - refused <= CHANCE_CUTS
+        return single and number - first <= CHANCE_REQUESTS and self._start * CHANCE_FALL <= rate
+
+    def _forget(self, number: int) -> None:
+        """Keep no rate, and learn none from the next refusals."""
+        self.rate = self._pace = self._stopped = None
+        self._start, self._peak, self._soons = 0.0, math.inf, 1
+        self._cuts.clear()
+        self._marks.clear()
+        self._mark_at = float("-inf")
+        self._refused_before = self._refused
+        self._deaf_until = number + self._deaf_for
+        self._deaf_for *= 2
 
     def resumed(self, moment: float, *, number: int) -> None:
         """A request was let in again: a new cycle began with it."""
