@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 CALLS = "openat,close,pwrite64,write,lseek,ftruncate,fdatasync,fsync,rename,unlink,link,linkat,mkdir"
 WORDS = ("strace", "-f", "-qq", "-y", "-xx", "-s", "16777216", "-e", f"trace={CALLS}", "-e", "signal=none")
@@ -140,8 +140,8 @@ class Disk:
             self._open[call.result] = self
         elif path == self._mark:
             self._open[call.result] = None
-        elif os.path.dirname(path) == self._folder:  # noqa: PTH120 - names of a trace, not of files that are there
-            name = os.path.basename(path)  # noqa: PTH119
+        elif str(PurePosixPath(path).parent) == self._folder:  # a name of a trace, not of a file that is there
+            name = PurePosixPath(path).name
             if name not in self._names:
                 self._do(_add(name, File()))
             self._open[call.result] = self._names[name]
@@ -149,7 +149,7 @@ class Disk:
                 self._names[name].since.append(_cut(0))
 
     def _renamed(self, name, paths):
-        inside = [os.path.basename(path) for path in paths if str(Path(self._folder, path).parent) == self._folder]  # noqa: PTH119
+        inside = [Path(path).name for path in paths if str(Path(self._folder, path).parent) == self._folder]
         if len(inside) != len(paths):
             return
         if name == "unlink":
