@@ -72,7 +72,7 @@ class Pending:
         self.settings: int | None = None
         self.changed = False
         self._dataset = dataset
-        self._whole = job.rows.limit is None
+        self._limit = job.rows.limit
         selection = select(job, dataset)
         chosen = None if selection is None else [*selection.numbers()] if rows is None else selection.of(rows)
         self._rows = rows if selection is None else chosen
@@ -147,20 +147,23 @@ class Pending:
             else:
                 self.changed = True
         for number in self.chain:
-            self._stale[number] = stale_rows(journal, number, self._dataset)
-            loose = Counter(self._loose_keys(journal, number))
+            # Answers beyond a limit may belong to rows within it by now.
+            beyond = self._limit is not None and journal.last_row(number) > self._limit
+            dataset = self._dataset.unlimited() if beyond else self._dataset
+            self._stale[number] = stale_rows(journal, number, dataset)
+            loose = Counter(self._loose_keys(journal, number, dataset))
             if loose:
                 self._loose[number] = loose
                 self._builders[number] = builder_of(journal.settings(number), self._dataset)
 
-    def _loose_keys(self, journal: Journal, number: int) -> Iterator[bytes]:
+    def _loose_keys(self, journal: Journal, number: int, dataset: Dataset) -> Iterator[bytes]:
         """Keys of the outcomes that belong to no row, and would settle one."""
         left = self._left if number == self.settings or self._failures_stand else self._left | {"failed"}
         stored = journal.unclaimed(number) if journal.has_unclaimed(number) else []
         for row in self._stale[number]:
             stored.extend(journal.stored(number, row, 1).values())
-        rows, last = self._dataset.count(), journal.last_row(number)
-        if rows is not None and last > rows and self._whole:
+        rows, last = dataset.count(), journal.last_row(number)
+        if rows is not None and last > rows:
             stored.extend(journal.stored(number, rows + 1, last - rows).values())
         yield from (one.key for one in stored if one.state not in left)
 

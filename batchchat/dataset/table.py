@@ -56,6 +56,10 @@ class Dataset(ABC):
         """
 
     @abstractmethod
+    def unlimited(self) -> Dataset:
+        """The same table with all its rows."""
+
+    @abstractmethod
     def batches(self, columns: Sequence[str], *, start: int = 1) -> Iterator[Batch]:
         """The rows from `start` on. Only these columns are read and decoded.
 
