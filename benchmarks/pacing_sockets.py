@@ -117,11 +117,14 @@ async def measure(scene, how, *, seed=1):
     async with _serve({**scene.settings, "seed": seed}) as url, aiohttp.ClientSession() as session:
         seen = []
         watching = asyncio.create_task(_watch(session, url, seen))
-        if how == "batchchat":
-            await _batchchat(scene, url, seed)
-        else:
-            await _pool(scene, url, seed, polite=how == "client")
-        watching.cancel()
+        try:
+            if how == "batchchat":
+                await _batchchat(scene, url, seed)
+            else:
+                await _pool(scene, url, seed, polite=how == "client")
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
         async with session.get(f"{url}/sim/stats") as reply:
             stats = await reply.json()
     refused = sum(stats["refused"].values())
@@ -197,8 +200,13 @@ async def _batchchat(scene, url, seed):
             *map(str, scene.options),
             stdin=asyncio.subprocess.DEVNULL,
         )
-        if await process.wait():
-            raise RuntimeError(f"batchchat ended with exit status {process.returncode} in {scene}")
+        try:
+            if await process.wait():
+                raise RuntimeError(f"batchchat ended with exit status {process.returncode} in {scene}")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 def _prompts(scene, seed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import tomllib
 from importlib import util
@@ -53,7 +54,7 @@ def test_the_demo_labels_and_compares(run):
     assert out.splitlines()[-1].split(" labels agree")[0] in {f"{n} of 4" for n in range(5)}
     assert "negative -2.0" in out
     assert sorted(path.name for path in folder.iterdir()) == [
-        "SOURCES.md", "label_reviews.toml", "labels.csv", "labels.csv.batchchat", "reviews.csv"
+        "SOURCES.md", "label.json", "label_reviews.toml", "labels.csv", "labels.csv.batchchat", "reviews.csv"
     ]  # fmt: skip
     assert "batchchat run mine.csv" in err
     assert "what people wrote" in err
@@ -84,3 +85,4 @@ def test_the_job_file_is_that_of_the_repository():
     shipped = tomllib.loads((SHIPPED / "label_reviews.toml").read_text())
     known = tomllib.loads((PROJECT / "jobs" / "label_reviews.toml").read_text())
     assert (shipped["prompt"], shipped["request"]) == (known["prompt"], known["request"])
+    assert json.loads((SHIPPED / "label.json").read_text()) == known["request"]["response_format"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from batchchat.cli.manual import manual
+from batchchat.cli.page import PAGES
 from batchchat.cli.schema import schema
 from batchchat.job.options import VARIABLES
 from batchchat.job.schema import JobFile, known_keys
@@ -41,6 +43,23 @@ def test_the_job_file_page_names_every_key():
     missing = {key for section, inner in keys.items() for key in (section, *(inner or ()))} - named
     assert missing == set()
     assert all(name in JOB_FILES for name in list(VARIABLES)[:3])
+
+
+def test_each_step_of_the_walk_was_suggested_by_one_before():
+    """Commands of docs/walkthrough.md have options that exist, and were suggested before, but for the prompt."""
+    page = (DOCS / "walkthrough.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n\$ ([^\n]*)\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 8
+    suggested: list[str] = []
+    for nth, (line, said) in enumerate(blocks):
+        program, name, *words = shlex.split(line)
+        known = {one for option in PAGES[name].options for one in (option.long, option.short)}
+        assert program == "batchchat"
+        assert {word for word in words if word.startswith("-")} <= known
+        own = {words[words.index("--prompt") + 1]} if "--prompt" in words else set()
+        fitting = [shlex.split(one) for one in suggested if one.startswith(f"batchchat {name} ")]
+        assert nth == 0 or any(set(words) - own <= set(one) for one in fitting), line
+        suggested += re.findall(r"batchchat [a-z]+ [^\n]*", said)
 
 
 @pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", JOB_FILES, re.DOTALL))

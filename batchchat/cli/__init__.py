@@ -17,6 +17,7 @@ before a command runs, so that `--help` is quick.
     mend.py       the command that would have been right
     grid.py       rows beside their answers
     header.py     what is told before the first request, and the question
+    place.py      a path as a person would type it here
     changes.py    old and new settings side by side
     approval.py   the question before a key goes to a host that only a job file names
     run.py, resume.py, estimate.py, show.py, status.py, rows.py, compare.py, export.py, report.py, serve.py, demo.py

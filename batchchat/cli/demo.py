@@ -17,7 +17,7 @@ from batchchat.cli.option import Argument, command
 if TYPE_CHECKING:
     import typer
 
-_FILES = ("reviews.csv", "label_reviews.toml", "SOURCES.md")
+_FILES = ("reviews.csv", "label_reviews.toml", "label.json", "SOURCES.md")
 _JOB = "label_reviews.toml"
 _SHOWN = 10
 _SENTENCE = 56
@@ -50,7 +50,7 @@ def demo(*, folder: str | None) -> int:
     status = launch.launch(job, as_json=False, quiet=False)
     if status in {0, 3}:
         _compare(Path(job.output_path))
-        stream.tell(_next())
+        stream.tell(_next(place))
     return status
 
 
@@ -96,15 +96,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= _SENTENCE else text[: _SENTENCE - 1] + "…"
 
 
-def _next() -> str:
+def _next(place: Path) -> str:
     """The command that may follow, with a table of this folder in it where there is one."""
     table, column = _own_table() or ("YOUR.csv", "your_column")
     named = column if column.isidentifier() else f"row['{column}']"
-    prompt = shlex.quote(f"Positive or negative? {{{{ {named} }}}}")
-    return (
-        f"A prompt of your own on three rows of your own table:\n"
-        f"  batchchat run {shlex.quote(table)} --prompt {prompt} -m {defaults.LOCAL_MODEL} --sample 3"
-    )
+    words = ["batchchat", "run", table, "--prompt", f"Classify the sentiment of the text. Text: {{{{ {named} }}}}"]
+    words += ["-m", defaults.LOCAL_MODEL, "--response-format", f"@{place / 'label.json'}", "--max-tokens", "32"]
+    return f"The same on three rows of your own table:\n  {shlex.join([*words, '--sample', '3'])}"
 
 
 def _own_table() -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchchat.cli import amount, mend, typed
 from batchchat.cli.page import PAGES
+from batchchat.cli.place import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +60,7 @@ def _after_a_trial() -> Iterator[str]:
 
 
 def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
-    name = shlex.quote(job.output_path)
+    name = shlex.quote(short(job.output_path))
     if summary.failed:
         if not quiet:
             yield f"Look at the failed rows: batchchat rows {name} --failed"
@@ -69,13 +70,14 @@ def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
         yield f"Send the failed rows again: batchchat resume {name} --retry-failed"
     elif not quiet:
         yield f"Look at the answers: batchchat rows {name}"
+        yield f"Rows that are added later, and only those: batchchat resume {name}"
 
 
 def _of_the_rows(summary: Summary) -> str:
     parts = [f"{summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
     parts += [f"{summary.pending:,} pending"] if summary.pending else []
     parts += [f"{summary.skipped:,} skipped"] if summary.skipped else []
-    where = f"{summary.output}: " if summary.output else ""
+    where = f"{short(summary.output)}: " if summary.output else ""
     return f"{where}{', '.join([amount.counted(summary.rows, 'row', 'rows'), *parts])}"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchchat import defaults
 from batchchat.cli import amount, stream
+from batchchat.cli.place import short
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def lines(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    yield f"{plan.input}: {_rows(plan)}"
+    yield f"{short(plan.input)}: {_rows(plan)}"
     if plan.to_send == 0:
         return
     key = f"with the key in {plan.key}" if plan.key else "without a key"
