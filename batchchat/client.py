@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from batchchat import defaults
 from batchchat.errors import (
     BadRow,
     ContentRefused,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _ONE = Attempts()
 _BYTES_PER_TOKEN = 4.0
+_STRETCH = 1.7
 _SLEEPERS_PER_SLOT = 4
 _SLEEPERS_AT_LEAST = 64
 
@@ -63,6 +65,9 @@ class _Tally:
     paid_for_nothing: int = 0
     refused_since: float | None = None
     answers_then: int = 0
+    sent_at: float = 0.0
+    interval: float = 0.0
+    unasked: bool = False
 
     def attempts(self) -> Attempts:
         return Attempts(sent=self.sent, paid_for_nothing=self.paid_for_nothing)
@@ -186,14 +191,26 @@ class Client:
     async def _paced(self, request: ChatRequest, tally: _Tally) -> Completion:
         """One attempt that the endpoint let in, however often it asked to wait."""
         while True:
-            again = tally.sent > 0
+            if tally.unasked and tally.interval:
+                await self._wait_longer(tally)
             try:
-                completion = await self._attempt(request, tally, front=again)
+                completion = await self._attempt(request, tally, front=tally.sent > 0)
             except RateLimited as error:
                 self._refused(error, tally)
+                tally.unasked = error.retry_after is None
                 continue
+            except Retryable as error:
+                tally.unasked = error.retry_after is None
+                raise
             tally.refused_since = None
             return completion
+
+    async def _wait_longer(self, tally: _Tally) -> None:
+        """Where nobody said when to come back, a row waits longer each time, whatever pauses all rows share."""
+        longer = min(_STRETCH * tally.interval, defaults.BACKOFF_LONGEST)
+        delay = tally.sent_at + longer - self._clock()
+        if delay > 0:
+            await self.sleep(delay)
 
     async def _attempt(self, request: ChatRequest, tally: _Tally, *, front: bool) -> Completion:
         purse = self._purse
@@ -234,6 +251,10 @@ class Client:
         limit = request.completion_limit
         tokens = limiter.estimate(prompt_tokens, None if limit is None else limit * request.choices)
         lease = await self._held(limiter.acquire(tokens, front=front))
+        now = self._clock()
+        if tally.sent:
+            tally.interval = now - tally.sent_at
+        tally.sent_at = now
         tally.sent += 1
         self.requests += 1
         if tally.sent == 1:
