@@ -38,6 +38,7 @@ pytest: $(VENV)/.test ## the tests alone; ARGS="-k retry" chooses
 
 crash: $(VENV)/.test ## kill real processes, KILLS of them, and count what was lost
 	@CRASH_KILLS=$(KILLS) $(BIN)/python -m pytest -q -m crash --timeout 3600 $(ARGS)
+	@if [ -f build/crash/kills.jsonl ]; then $(BIN)/python tests/crash/table.py build/crash/kills.jsonl; fi
 
 peers: $(VENV)/.test ## talk to servers and clients of others
 	@$(BIN)/python -m pytest -q -m peer --timeout 300 $(ARGS)

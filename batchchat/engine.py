@@ -298,7 +298,7 @@ class Engine:
         self._settled_bytes += size
         self._observer.settled(outcome)
         self._arrived.set()
-        if len(self._settled) >= 2 * defaults.COMMIT_ROWS or self._settled_bytes >= 2 * defaults.COMMIT_BYTES:
+        if self._is_behind():
             self._caught_up.clear()
 
     async def _commit_groups(self) -> None:
@@ -333,8 +333,12 @@ class Engine:
         self._observer.committed(count)
         if cancelled is not None:
             raise cancelled
-        if len(self._settled) < defaults.COMMIT_ROWS:
+        if not self._is_behind():
             self._caught_up.set()
+
+    def _is_behind(self) -> bool:
+        """Whether a whole group waits, the one that is being written included: a kill may cost one, and no more."""
+        return len(self._settled) >= defaults.COMMIT_ROWS or self._settled_bytes >= defaults.COMMIT_BYTES
 
     async def _last_commit(self) -> None:
         """Commit what is left when no worker lives any more, whatever ended the run."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
 from crash import strike
-from crash.account import Account, Kill, record
-from crash.job import Job, prompts_of
+from crash.account import GROUP, Account, Kill, record
+from crash.job import Job, child_of, ended, prompts_of, wait_until
 
 pytestmark = pytest.mark.crash
 
@@ -82,3 +83,18 @@ def test_a_job_killed_at_any_moment_ends_as_if_it_never_was(endpoint, tmp_path, 
     assert job.digest() == calm.digest()
     assert job.leftovers() == []
     record(RECORD, lines)
+
+
+@strike.needs_strace
+def test_a_slow_disk_costs_no_more_than_one_group(endpoint, tmp_path):
+    """Where every sync takes a second, a kill still costs at most one group and the requests in flight."""
+    endpoint.reset(latency=0.005)
+    job = Job(tmp_path / "job", endpoint.url, prompts_of(3000, doubled=0), concurrency=64)
+    under = ["strace", "-f", "-qq", "-o", os.devnull, "-P", f"{job.checkpoint}-wal", "-e", "trace=fdatasync"]
+    process = job.start(under=[*under, "-e", "inject=fdatasync:delay_enter=900000"])
+    wait_until(lambda: endpoint.answered >= 1500, seconds=60)
+    os.kill(child_of(process), signal.SIGKILL)
+    assert ended(process).status == strike.KILLED
+    wait_until(lambda: endpoint.stats()["in_flight"] == 0)
+    lost = endpoint.answered - len(job.stored())
+    assert lost <= job.concurrency + GROUP
