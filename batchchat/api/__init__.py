@@ -2,6 +2,7 @@
 
 run.py        a job from its first check to its published table
 table.py      the table, the templates and the output, checked before anything is sent
+connection.py the way to the endpoint, opened when something is to be sent
 session.py    the checkpoint of a job: settings compared, the output unchanged
 reconcile.py  what the checkpoint holds against what the table asks now
 feed.py       the rows that are to be sent

@@ -11,14 +11,13 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchchat import defaults
 from batchchat.api.approval import check_approval
 from batchchat.api.bill import make_bill
-from batchchat.api.credential import printed_key
-from batchchat.api.descriptors import connections, fitted
+from batchchat.api.connection import Connection
+from batchchat.api.descriptors import fitted
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
 from batchchat.api.memory import placed
@@ -36,7 +35,6 @@ from batchchat.engine import Engine
 from batchchat.errors import EndpointDown, Interrupted, JobStopped, ModelMissing
 from batchchat.limiter import Limiter
 from batchchat.retry import RetryPolicy
-from batchchat.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,8 +97,8 @@ async def run_job(
             if not found:
                 check_unclaimed(job)
             signals.check()
-            transport = await stack.enter_async_context(await _transport(job, stack))
-            model = job.model or await only_model(transport, job)
+            connection = await stack.enter_async_context(Connection(job))
+            model = job.model or await only_model(await connection.open(), job)
             price = await loop.run_in_executor(reader, find_price, job, model)
             check_budget(job, model, price)
             signals.check()
@@ -115,7 +113,7 @@ async def run_job(
                 job=job, table=table, session=session, price=price, observer=observer, signals=signals, reader=reader
             )
             try:
-                return await run.go(transport, model, begun, confirm)
+                return await run.go(connection, model, begun, confirm)
             finally:
                 await loop.run_in_executor(reader, session.journal.close)
 
@@ -138,7 +136,7 @@ class _Run:
     preview: Preview = field(init=False)
 
     async def go(
-        self, transport: Transport, model: str, begun: float, confirm: Callable[[Plan], None] | None
+        self, connection: Connection, model: str, begun: float, confirm: Callable[[Plan], None] | None
     ) -> Summary:
         """Send what is pending, publish what is whole."""
         job, journal = self.job, self.session.journal
@@ -148,10 +146,13 @@ class _Run:
         if confirm is not None:
             with self.signals.interrupting():
                 confirm(plan)
+        if plan.to_send != 0:
+            await connection.open()
+            self.signals.check()
         remember(journal, job, model)
         number = journal.start_run(self.session.chain[0], self._rows_of_run())
         self.purse = await self._open_purse()
-        client = self._client(transport)
+        client = self._client(connection)
         engine = self._engine(client)
         self.signals.listen(engine.stop, engine.abort)
         with self.committer:
@@ -159,7 +160,7 @@ class _Run:
             unwritten = await self._close_purse()
         reason = engine.reason or self.signals.reason or unwritten
         if isinstance(reason, ModelMissing):
-            reason = await model_meant(transport, job, model, reason)
+            reason = await model_meant(await connection.open(), job, model, reason)
         output = None
         if reason is None and not job.rows.trial:
             try:
@@ -224,7 +225,7 @@ class _Run:
         skipped = 0 if selection is None else selection.skipped
         return plan_of(self.job, model=model, rows=rows, reused=reused, skipped=skipped)
 
-    def _client(self, transport: Transport) -> Client:
+    def _client(self, connection: Connection) -> Client:
         pool = self.job.pool
         limiter = Limiter(
             concurrency=pool.concurrency,
@@ -235,7 +236,7 @@ class _Run:
             max_outage=pool.max_outage,
         )
         return Client(
-            send=transport.send,
+            send=connection.send,
             limiter=limiter,
             policy=lambda sleep: RetryPolicy(
                 max_retries=pool.max_retries, max_retry_after=pool.max_retry_after, sleep=sleep
@@ -332,29 +333,6 @@ class _Run:
         session = self.session
         bill = make_bill(session.journal, self.job, session.chain, summary.rows, self.price, saved=reused)
         return replace(summary, cost_usd=bill.cost_usd, reused=reused, bill=bill)
-
-
-async def _transport(job: Job, stack: contextlib.AsyncExitStack) -> Transport:
-    """The way to the endpoint; the embedded model is started first where it is asked for."""
-    endpoint = job.endpoint
-    base_url = None
-    if job.embedded:
-        from batchchat.serve.local import LocalModel
-
-        embedded = await asyncio.to_thread(stack.enter_context, LocalModel(job.model or defaults.LOCAL_MODEL))
-        base_url = embedded.base_url
-    record = endpoint.record(base_url=base_url, deployment=job.model)
-    renew = None
-    if endpoint.key_command is not None:
-        renew = partial(printed_key, endpoint.key_command)
-        record = replace(record, key=await renew())
-    return Transport(
-        record,
-        connections=connections(job),
-        timeout=job.pool.timeout,
-        stream=job.stream,
-        renew_key=renew,
-    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
