@@ -39,6 +39,14 @@ SHORT = 0.3
 WHOLE = sse(delta("hel"), delta("lo", finish="stop"))
 
 
+@pytest.fixture(autouse=True, params=["direct", "session"])
+def way(request, monkeypatch):
+    """Every fault is told alike, whichever way a request takes."""
+    if request.param == "session":
+        monkeypatch.setattr(session, "open_direct", lambda *_, **__: None)
+    return request.param
+
+
 def transport(url, *, timeout=10.0, stream=False, environment=None):
     return Transport(
         Endpoint(base_url=url), connections=8, timeout=timeout, stream=stream, environment=environment or {}

@@ -22,6 +22,7 @@ from batchchat import defaults
 from batchchat.errors import BadRequest, BatchchatError, EndpointDown, KeyRefused, UnreadableReply, UsageError
 from batchchat.records import Secret
 from batchchat.transport.deadlines import Deadline, Deadlines
+from batchchat.transport.direct import open_direct
 from batchchat.transport.faults import Scene, timed_out, translate
 from batchchat.transport.surroundings import allow_files, open_socket, proxy_for, trust
 from batchchat.wire import EventStream, address, error_from, for_endpoint, origin, parse_models, parse_reply
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from batchchat.errors import JobStopped, RequestError
     from batchchat.records import ChatRequest, Completion, Endpoint
+    from batchchat.transport.direct import Answer, Direct
+
+    Response = aiohttp.ClientResponse | Answer
 
 USER_AGENT = "batchchat"
 MAX_REPLY_BYTES = 256 << 20
@@ -91,6 +95,7 @@ class Transport:
         self._hide = _secrets(endpoint)
         self._proxy = proxy_for(str(self._url), environment)
         self._session: aiohttp.ClientSession
+        self._direct: Direct | None = None
         self._deadlines: Deadlines
 
     async def __aenter__(self) -> Self:
@@ -111,6 +116,7 @@ class Transport:
             proxy=self._proxy,
         )
         self._deadlines = Deadlines(self._timeout, asyncio.get_running_loop())
+        self._open_direct()
         return self
 
     async def __aexit__(
@@ -196,19 +202,26 @@ class Transport:
         error.__cause__ = fault
         return error
 
-    async def _ask(self, method: str, url: URL, body: bytes | None, deadline: Deadline) -> aiohttp.ClientResponse:
+    def _open_direct(self) -> None:
+        """Do it again whenever the address or the headers change."""
+        self._direct = open_direct(self._session, self._url, proxied=self._proxy is not None)
+
+    async def _ask(self, method: str, url: URL, body: bytes | None, deadline: Deadline) -> Response:
         """The answer that is no redirect."""
         self.requests += 1
-        data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
-        response = await self._session.request(method, url, data=data, allow_redirects=False)
+        direct = self._direct
+        response: Response
+        if direct is not None and url is direct.url and body is not None and len(body) <= _LARGE_BODY:
+            response = await direct.ask(body)
+        else:
+            data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
+            response = await self._session.request(method, url, data=data, allow_redirects=False)
         deadline.answered = True
         if response.status in _FOLLOWED and "Location" in response.headers:
             return await self._follow(response, method, body, deadline)
         return response
 
-    async def _follow(
-        self, response: aiohttp.ClientResponse, method: str, body: bytes | None, deadline: Deadline
-    ) -> aiohttp.ClientResponse:
+    async def _follow(self, response: Response, method: str, body: bytes | None, deadline: Deadline) -> Response:
         """The answer at the end of the redirects, which are followed on this origin, with the same method and body."""
         deadline.hops += 1
         if deadline.hops > MAX_REDIRECTS:
@@ -217,11 +230,12 @@ class Transport:
         target = self._target(response)
         if response.status in _LASTING and method == "POST" and deadline.hops == 1:
             self._url = target
+            self._open_direct()
         await self._drop(response)
         deadline.answered = False
         return await self._ask(method, target, body, deadline)
 
-    def _target(self, response: aiohttp.ClientResponse) -> URL:
+    def _target(self, response: Response) -> URL:
         """Where a redirect leads, if it may be followed."""
         try:
             target = response.url.join(URL(response.headers["Location"]))
@@ -239,15 +253,13 @@ class Transport:
             )
         return target
 
-    async def _drop(self, response: aiohttp.ClientResponse) -> None:
+    async def _drop(self, response: Response) -> None:
         """Read what is of no interest, so that the connection can be used again."""
         with contextlib.suppress(aiohttp.ClientError):
             await self._read(response)
         response.close()
 
-    async def _receive(
-        self, response: aiohttp.ClientResponse, request: ChatRequest, deadline: Deadline, began: float
-    ) -> Completion:
+    async def _receive(self, response: Response, request: ChatRequest, deadline: Deadline, began: float) -> Completion:
         headers = response.headers
         if response.status == 200 and headers.get("Content-Type", "").startswith("text/event-stream"):
             try:
@@ -263,7 +275,7 @@ class Transport:
         return parse_reply(body, headers, latency=latency, hide=self._hide)
 
     async def _receive_stream(
-        self, response: aiohttp.ClientResponse, request: ChatRequest, deadline: Deadline, began: float
+        self, response: Response, request: ChatRequest, deadline: Deadline, began: float
     ) -> Completion:
         stream = EventStream(response.headers, choices=request.choices, hide=self._hide)
         first_token = latency = None
@@ -288,7 +300,7 @@ class Transport:
                 raise
         return stream.finish(latency=latency or self._clock() - began, first_token=first_token)
 
-    async def _say_goodbye(self, response: aiohttp.ClientResponse) -> None:
+    async def _say_goodbye(self, response: Response) -> None:
         """Let the server end the body, so that the connection can be used again; the answer does not depend on it."""
         if response.content.at_eof():
             return
@@ -296,7 +308,7 @@ class Transport:
             async with asyncio.timeout(_GOODBYE):
                 await response.content.readany()
 
-    async def _read_good(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_good(self, response: Response) -> bytes:
         """The body of a 2xx; whatever else came is raised as the error that it is."""
         try:
             if 200 <= response.status < 300:
@@ -306,7 +318,7 @@ class Transport:
             if not response.content.at_eof():
                 response.close()
 
-    async def _error(self, response: aiohttp.ClientResponse) -> BatchchatError:
+    async def _error(self, response: Response) -> BatchchatError:
         """The error that an answer is; its status counts where its body is cut."""
         body = b""
         with contextlib.suppress(aiohttp.ClientError, UnreadableReply):
@@ -315,7 +327,7 @@ class Transport:
             return EndpointDown(f"the proxy does not let through to {self._where}: it wants a login (HTTP 407)")
         return error_from(response.status, response.headers, body, hide=self._hide, url=self._page)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: Response) -> bytes:
         """The whole body, up to a size that no answer has."""
         content = response.content
         first = await content.readany()
@@ -339,6 +351,7 @@ class Transport:
                 self._endpoint = replace(self._endpoint, key=self._key)
                 self._hide = (*self._hide, self._key.reveal())
                 self._session.headers.update(self._headers())
+                self._open_direct()
         return self._key != refused
 
     def _has_adapted(self, error: BadRequest) -> bool:
