@@ -13,6 +13,7 @@ from batchchat.api.published import facts_of, is_as_it_was
 from batchchat.api.selection import chosen_states, left_out
 from batchchat.api.summary import Summary
 from batchchat.api.table import RESULTS, shaped
+from batchchat.checkpoint import cut_answers
 from batchchat.errors import Interrupted, JobStopped, ModelMissing
 
 if TYPE_CHECKING:
@@ -143,10 +144,11 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         rows = feed.seen
     counts = journal.counts(chain, rows)
     answered, failed, skipped = counts.answered, counts.failed, 0
+    cut, longest = cut_answers(journal, chain, rows)
     if table.selection is not None:
         states = Counter(chosen_states(journal, chain, table.selection))
         failed, skipped = states.pop("failed", 0), table.selection.skipped
-        answered = states.total()
+        answered, cut = states.total(), states["length"]
     status = 3 if failed else 0
     return Summary(
         rows=rows,
@@ -163,6 +165,9 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         message=None if reason is None else _how_to_go_on(job, journal, reason),
         reason=reason,
         errors=_frequent_errors(journal, chain, rows) if failed and reason is None else [],
+        cut=cut,
+        longest=longest,
+        more_rows=rows == job.rows.limit and table.dataset.unlimited().count() != rows,
     )
 
 
@@ -190,7 +195,22 @@ def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed,
         message=None if reason is None else _how_to_go_on(job, session.journal, reason),
         reason=reason,
         answers=answers,
+        **_cut(answers),
     )
+
+
+def _cut(answers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Of the answers of a trial, those that were cut by their length."""
+    found = [
+        answer["completion_tokens"] or 0
+        for answer in answers
+        if answer["error"] is None and "length" in _reasons(answer["finish_reason"])
+    ]
+    return {"cut": len(found), "longest": max(found, default=0)}
+
+
+def _reasons(said: str | Sequence[str] | None) -> Sequence[str]:
+    return [said] if isinstance(said, str) else said or ()
 
 
 def status_of(reason: JobStopped) -> int:

@@ -52,6 +52,8 @@ class Summary:
         misspelt: what was said and what may be meant, None where nothing is near.
         bill: what was paid for what; None of a trial.
         errors: of the rows that failed, the most frequent errors and how often they came.
+        cut: answers that were cut by their length; longest: the most tokens that such a one has.
+        more_rows: whether the table may have rows beyond `--limit`.
     """
 
     rows: int
@@ -76,6 +78,9 @@ class Summary:
     misspelt: tuple[str, str] | None = None
     bill: Bill | None = None
     errors: list[tuple[str, int]] = field(default_factory=list)
+    cut: int = 0
+    longest: int = 0
+    more_rows: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The facts that the contract names, JSON-able: money as a number."""

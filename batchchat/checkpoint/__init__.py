@@ -14,7 +14,7 @@ from batchchat.checkpoint.journal import Counts, Journal, Mark, note, open_journ
 from batchchat.checkpoint.keys import places, stored_keys
 from batchchat.checkpoint.lock import is_running
 from batchchat.checkpoint.settled import settled_rows
-from batchchat.checkpoint.usage import paid_for_nothing, usage_by_model, usage_since, usage_sums, usages
+from batchchat.checkpoint.usage import cut_answers, paid_for_nothing, usage_by_model, usage_since, usage_sums, usages
 
 __all__ = [
     "Counts",
@@ -22,6 +22,7 @@ __all__ = [
     "Mark",
     "Stored",
     "canonical",
+    "cut_answers",
     "exists",
     "is_aside",
     "is_running",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from batchchat.checkpoint.journal import Journal
 
 _BLOCK = 8192
+_OF_A_CUT = ("completion_tokens", "finish_reason", "answered")
 _NEEDED = frozenset({"prompt_tokens", "completion_tokens"})
 
 
@@ -58,6 +59,28 @@ def paid_for_nothing(journal: Journal, chain: Sequence[int]) -> int:
         )
         total += 0 if row is None else int(row[0])
     return total
+
+
+def cut_answers(journal: Journal, chain: Sequence[int], rows: int) -> tuple[int, int]:
+    """How many of the first rows have an answer that was cut by its length, and the most tokens that such a one has."""
+    if len(chain) > 1:
+        found = [
+            tokens or 0
+            for start in range(1, rows + 1, _BLOCK)
+            for tokens, reason, answered in zip(
+                *journal.results(chain, start, min(_BLOCK, rows + 1 - start), _OF_A_CUT).values(), strict=True
+            )
+            if answered and (reason == "length" or (isinstance(reason, list) and "length" in reason))
+        ]
+        return len(found), max(found, default=0)
+    first, last = schema.outcome_id(chain[0], 0), schema.outcome_id(chain[0], rows)
+    row = journal.database.one(
+        "SELECT count(*), max(completion_tokens) FROM outcomes WHERE id > ? AND id <= ? AND answered "
+        "AND (finish_reason = 'length' OR (choices != 1 AND instr(finish_reason, '\"length\"')))",
+        (first, last),
+    )
+    assert row is not None
+    return int(row[0]), int(row[1] or 0)
 
 
 def usage_since(journal: Journal, at: float, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from batchchat import defaults
 from batchchat.cli import (
     compare,
     demo,
@@ -25,6 +27,7 @@ from batchchat.cli import (
 )
 from batchchat.cli.page import PAGES
 from batchchat.spelling import did_you_mean, nearest
+from batchchat.tables import find_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,6 +126,28 @@ def _version() -> str:
         return "(not installed: run from a checkout)"
 
 
+def _meant_by(word: str) -> str | None:
+    """The command of whoever named a file alone; None where the word names none."""
+    if word.endswith(defaults.CHECKPOINT_SUFFIX):
+        return "status"
+    is_input = find_format(word) is not None or word.endswith(".toml") or Path(word).is_dir()
+    return "run" if is_input else None
+
+
+def _no_command(word: str) -> str:
+    """What is said where a line begins with what is no command."""
+    if word.partition("=")[0] in _spelled("run"):
+        return f"batchchat: the command stands first, as run\n  {typed.after('run')}"
+    if command := _meant_by(word):
+        return f"batchchat: {word} is no command; did you mean {command}?\n  {typed.after(command)}"
+    what, known = ("option", ["--version", "--help"]) if word.startswith("-") else ("command", PAGES)
+    return _misspelt(f"batchchat: there is no {what} {word}", word, known, "batchchat --help lists them")
+
+
+def _spelled(command: str) -> set[str]:
+    return {spelling for option in PAGES[command].options for spelling in (option.long, option.short) if spelling}
+
+
 def _usage(error: Exception, message: str) -> str:
     """An error of Typer in a line: what is wrong, what was meant, and where to look."""
     context = getattr(error, "ctx", None)
@@ -134,10 +159,11 @@ def _usage(error: Exception, message: str) -> str:
         return f"{path}: {wrong} takes a value ({path} --help)"
     if isinstance(wrong, str) and wrong.lower() in _KEYS:
         return f"{path}: a key is never an argument: export OPENAI_API_KEY=... (--api-key-env names another variable)"
-    if isinstance(wrong, str) and wrong not in known:
-        return _misspelt(f"{path}: there is no option {wrong}", wrong, known, f"{path} --help lists them")
     words = typed.words()
-    if words and words[0] not in PAGES and not words[0].startswith("-"):
-        return _misspelt(f"batchchat: there is no command {words[0]}", words[0], PAGES, "batchchat --help lists them")
+    first = words[0] if words else ""
+    if isinstance(wrong, str) and wrong not in known and wrong != first:
+        return _misspelt(f"{path}: there is no option {wrong}", wrong, known, f"{path} --help lists them")
+    if first and first not in PAGES:
+        return _no_command(first)
     said = message.rstrip(".")
     return f"{path}: {said[:1].lower()}{said[1:]} ({path} --help)"

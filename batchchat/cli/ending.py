@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from batchchat import defaults
 from batchchat.cli import amount, mend, typed
 from batchchat.cli.page import PAGES
 from batchchat.cli.place import short
@@ -45,14 +46,16 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
             yield f"  {command}"
         yield from how_to_go_on
     elif job.rows.trial:
-        yield from () if quiet else _after_a_trial()
+        yield from () if quiet else _after_a_trial(summary, job)
     else:
         yield from _after_a_run(summary, job, quiet=quiet)
 
 
-def _after_a_trial() -> Iterator[str]:
+def _after_a_trial(summary: Summary, job: Job) -> Iterator[str]:
     """What may be next: what is changed is tried on the same rows; the whole."""
-    trial = ("--sample", "--seed-rows", "--rows", "--json", "--yes")
+    trial = ("--sample", "--seed-rows", "--rows", "--restart", "--json", "--yes")
+    if summary.cut:
+        yield f"{_cut(summary)}; {' '.join(_more_room(summary, job))} would give more room"
     yield "Change the prompt and try it on the same rows: they stand beside these answers then."
     if "estimate" in PAGES:
         yield f"What all of it would cost: {typed.again(command='estimate', without=trial)}"
@@ -60,7 +63,12 @@ def _after_a_trial() -> Iterator[str]:
 
 
 def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
-    name = shlex.quote(short(job.output_path))
+    name = _name(job)
+    if summary.cut and not quiet:
+        more = " ".join(_more_room(summary, job))
+        yield f"{_cut(summary)}; send them again with more room: batchchat resume {name} --retry length {more}"
+    if summary.more_rows and not quiet:
+        yield _about_the_rest(summary, job, name)
     if summary.failed:
         if not quiet:
             yield f"Look at the failed rows: batchchat rows {name} --failed"
@@ -71,6 +79,34 @@ def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
     elif not quiet:
         yield f"Look at the answers: batchchat rows {name}"
         yield f"Rows that are added later, and only those: batchchat resume {name}"
+
+
+def _name(job: Job) -> str:
+    """The job, to be typed: its output where the checkpoint lies beside it, else the checkpoint."""
+    beside = job.checkpoint_path == job.output_path + defaults.CHECKPOINT_SUFFIX
+    return shlex.quote(short(job.output_path if beside else job.checkpoint_path))
+
+
+def _cut(summary: Summary) -> str:
+    if summary.cut == 1:
+        return "1 answer was cut by its length"
+    return f"{summary.cut:,} answers were cut by their length"
+
+
+def _more_room(summary: Summary, job: Job) -> tuple[str, str]:
+    """The option that makes answers longer, with twice what they could have, or had."""
+    names = ("max_completion_tokens", "max_tokens")
+    name = next((name for name in names if job.request.get(name)), "max_tokens")
+    most = job.request.get(name) or summary.longest
+    return f"--{name.replace('_', '-')}", f"{2 * most}" if most else "N"
+
+
+def _about_the_rest(summary: Summary, job: Job, name: str) -> str:
+    """What sends the rows beyond the limit: the same command without it, where it was typed there."""
+    said = f"Only the first {amount.counted(summary.rows, 'row was', 'rows were')} meant; the rest"
+    if job.origins.get("job.limit") == "--limit" and typed.words()[:1] == ("run",):
+        return f"{said}: {typed.again(without=('--limit', '--restart'))}"
+    return f"{said}: batchchat resume {name} --limit N, with a larger N"
 
 
 def _of_the_rows(summary: Summary) -> str:

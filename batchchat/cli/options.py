@@ -170,7 +170,16 @@ TEXT = (
 
 # `run`, `estimate` and `show` take these, and make the same job of them.
 SHARED = (*PROMPT, *REQUEST, *ENDPOINT, *POOL, *ROWS, *JOB_OPTIONS, *TEXT)
-# What may change on the way of a job.
-RESUMED = (*(option for option in ENDPOINT if option.name != "profile"), *POOL, LIMIT, *MONEY, *RETRY, YES, *TELLING)
+# What may change on the way of a job; longer answers go with --retry length.
+RESUMED = (
+    *(option for option in REQUEST if option.name in {"max_tokens", "max_completion_tokens"}),
+    *(option for option in ENDPOINT if option.name != "profile"),
+    *POOL,
+    LIMIT,
+    *MONEY,
+    *RETRY,
+    YES,
+    *TELLING,
+)
 # What only the command line knows; the rest goes to the job as it is.
 NOT_OF_THE_JOB = frozenset({"json", "quiet"})

@@ -35,6 +35,11 @@ def replaced(wrong: str, meant: str) -> str | None:
     return None if changed == _words else shlex.join(["batchchat", *changed])
 
 
+def after(command: str) -> str:
+    """The same words behind a command."""
+    return shlex.join(["batchchat", command, *_words])
+
+
 def again(*, command: str | None = None, without: Collection[str] = (), add: Sequence[str] = ()) -> str:
     """The same command line for a shell.
 
