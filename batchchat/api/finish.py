@@ -177,6 +177,7 @@ def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed,
     answers = preview.all()
     pending = preview.pending
     failed = sum(answer["error"] is not None for answer in answers)
+    cut = _cut(answers)
     costs = [Decimal(str(answer["cost_usd"])) for answer in answers if answer["cost_usd"] is not None]
     status = 3 if failed else 0
     return Summary(
@@ -195,18 +196,18 @@ def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed,
         message=None if reason is None else _how_to_go_on(job, session.journal, reason),
         reason=reason,
         answers=answers,
-        **_cut(answers),
+        cut=len(cut),
+        longest=max(cut, default=0),
     )
 
 
-def _cut(answers: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Of the answers of a trial, those that were cut by their length."""
-    found = [
+def _cut(answers: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The tokens of those answers of a trial that were cut by their length."""
+    return [
         answer["completion_tokens"] or 0
         for answer in answers
         if answer["error"] is None and "length" in _reasons(answer["finish_reason"])
     ]
-    return {"cut": len(found), "longest": max(found, default=0)}
 
 
 def _reasons(said: str | Sequence[str] | None) -> Sequence[str]:
