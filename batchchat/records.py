@@ -213,6 +213,23 @@ class Outcome:
 
 ColumnKind = Literal["string", "strings", "int64", "float64"]
 
+# Result columns that are written on request, behind the usual ones. Of several choices the texts of a row are a list.
+ADDED_COLUMNS: dict[str, ColumnKind] = {
+    "request_id": "string",
+    "response_model": "string",
+    "latency_s": "float64",
+    "first_token_s": "float64",
+    "attempts": "int64",
+    "cached_tokens": "int64",
+    "reasoning_tokens": "int64",
+    "tool_calls": "string",
+    "refusal": "string",
+    "logprobs": "string",
+    "cost_usd": "float64",
+}
+# Those of them that each choice has.
+ADDED_BY_CHOICE = frozenset({"tool_calls", "refusal", "logprobs"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultColumn:

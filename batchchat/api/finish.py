@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output
+from batchchat.api.columns import Reader, shaped
 from batchchat.api.money import settled_facts
 from batchchat.api.published import facts_of, is_as_it_was
 from batchchat.api.selection import chosen_states, left_out
 from batchchat.api.summary import Summary
-from batchchat.api.table import RESULTS, shaped
 from batchchat.checkpoint import cut_answers
 from batchchat.errors import Interrupted, JobStopped, ModelMissing
 
@@ -59,9 +59,8 @@ def publish_job(
         table.check_unchanged()
         session.journal.set_header(publishing={"path": job.output_path, "digest": digest})
 
-    published = write_table(
-        table, session.journal, session.chain, job.output_path, progress=progress, about_to=about_to, whole=True
-    )
+    reader = Reader(job, session.journal, session.chain)
+    published = write_table(table, reader, job.output_path, progress=progress, about_to=about_to, whole=True)
     session.journal.set_header(
         published={**facts_of(published), **shape}, changed=False, money=settled_facts(), tokens=settled_facts()
     )
@@ -77,6 +76,7 @@ def _complete(table: Table, session: Session) -> None:
 
 def shape_of(job: Job, table: Table, session: Session) -> dict[str, Any]:
     """What an output depends on besides the outcomes: the same shape gives the same file."""
+    priced = {"price": job.money.price} if "cost_usd" in job.policy.add_columns else {}
     return {
         "of": {
             "input": [[path, stamp.size, stamp.mtime_ns] for path, stamp in table.stamps],
@@ -85,6 +85,7 @@ def shape_of(job: Job, table: Table, session: Session) -> dict[str, Any]:
             "text": [job.text.delimiter, job.text.encoding],
             "chain": list(session.chain),
             **({} if job.rows.where is None else {"where": job.rows.where}),
+            **priced,
         }
     }
 
@@ -105,8 +106,7 @@ def is_as_published(job: Job, journal: Journal, shape: dict[str, Any]) -> bool:
 
 def write_table(
     table: Table,
-    journal: Journal,
-    chain: Sequence[int],
+    reader: Reader,
     path: str,
     *,
     progress: Callable[[int], None] | None = None,
@@ -122,13 +122,13 @@ def write_table(
     selection = table.selection
 
     def results(start: int, size: int) -> Mapping[str, Sequence[Any]]:
-        without = left_out(selection, chain, stale or {}, start, size)
-        columns = journal.results(chain, start, size, (*RESULTS, "answered"), without=without)
+        without = left_out(selection, reader.chain, stale or {}, start, size)
+        columns = reader.read(start, size, without=without, also=("answered",))
         answered = columns.pop("answered")
         missing = (start + at for at, state in enumerate(answered) if state is None)
         lost = next((row for row in missing if selection is None or row in selection), None) if whole else None
         if lost is not None:
-            raise journal.database.damaged(f"row {lost} was settled, and is not found")
+            raise reader.journal.database.damaged(f"row {lost} was settled, and is not found")
         return shaped(table.columns, columns)
 
     return output.publish(

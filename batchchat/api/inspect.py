@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults, output, wire
+from batchchat.api.columns import Reader, result_columns
 from batchchat.api.compare import stale_rows
 from batchchat.api.find import begun_chain, find_checkpoint, resume_job
 from batchchat.api.finish import write_table
 from batchchat.api.published import check_unedited, facts_of
 from batchchat.api.rows import batches_of, trial_rows
 from batchchat.api.selection import select
-from batchchat.api.table import Table, make_builder, result_columns
+from batchchat.api.table import Table, make_builder
 from batchchat.checkpoint import is_running, note, read_journal
 from batchchat.dataset import open_dataset
 from batchchat.errors import BatchchatError, UsageError
@@ -170,18 +171,19 @@ def folder_jobs(folder: str = ".") -> tuple[list[Status], list[str]]:
     return sorted(found, key=lambda status: -(status.started or 0.0)), wrong
 
 
-def export_job(target: str, other: str | None = None) -> Published:
+def export_job(target: str, other: str | None = None, *, add_columns: Any = None) -> Published:
     """Write the table from the checkpoint as it stands now, finished or not.
 
     Args:
         target: the job.
         other: path of the table; None: the job's own output.
+        add_columns: names of more columns, by commas or as a list; None: those that the job has.
 
     Raises:
         UsageError: there is no such job, or its own output was changed by somebody.
     """
     path = find_checkpoint(target)
-    job = resume_job(str(path), {}, need_key=False)
+    job = resume_job(str(path), {"add_columns": add_columns}, need_key=False)
     journal = read_journal(path)
     try:
         if other is None:
@@ -196,7 +198,7 @@ def export_job(target: str, other: str | None = None) -> Published:
         output.check_output(dataset, destination, columns)
         stale = {number: stale_rows(journal, number, dataset) for number in chain}
         table = Table(dataset=dataset, columns=columns, stamps=(), selection=select(job, dataset))
-        written = write_table(table, journal, chain, destination, stale=stale)
+        written = write_table(table, Reader(job, journal, chain), destination, stale=stale)
     finally:
         journal.close()
     if Path(destination).absolute() == Path(job.output_path).absolute():

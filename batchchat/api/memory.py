@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults, output
+from batchchat.api.columns import RESULTS, Reader, result_columns, shaped
 from batchchat.api.compare import builder_of, stale_rows
 from batchchat.api.find import begun_chain
 from batchchat.api.published import check_unclaimed
 from batchchat.api.selection import left_out, select
-from batchchat.api.table import RESULTS, make_builder, result_columns, shaped
+from batchchat.api.table import make_builder
 from batchchat.checkpoint import read_journal, stored_keys
 from batchchat.dataset import open_memory
 from batchchat.errors import BatchchatError, JobStopped, UsageError
@@ -119,14 +120,14 @@ def table_so_far(data: Any, job: Job, checkpoint: str | None, *, settled: bool =
     try:
         chain = begun_chain(journal) if settled else _own_chain(journal, job)
         selection = select(job, dataset)
+        reader = Reader(job, journal, chain)
         stale = {} if settled else {number: stale_rows(journal, number, dataset) for number in chain}
 
         def pieces() -> Iterator[Mapping[str, Sequence[Any]]]:
             for start in range(1, rows + 1, _BLOCK):
                 size = min(_BLOCK, rows - start + 1)
                 without = left_out(selection, chain, stale, start, size)
-                found = journal.results(chain, start, size, RESULTS, without=without)
-                yield shaped(columns, found)
+                yield shaped(columns, reader.read(start, size, without=without))
 
         return output.joined(data, columns, pieces(), limit=job.rows.limit)
     finally:
@@ -136,7 +137,8 @@ def table_so_far(data: Any, job: Job, checkpoint: str | None, *, settled: bool =
 def trial_table(data: Any, job: Job, answers: Sequence[Mapping[str, Any]]) -> Any:
     """The rows of a trial, with their answers."""
     columns = result_columns(job)
-    piece = shaped(columns, {name: [answer[name] for answer in answers] for name in RESULTS})
+    names = (*RESULTS, *job.policy.add_columns)
+    piece = shaped(columns, {name: [answer[name] for answer in answers] for name in names})
     return output.joined(data, columns, [piece], rows=[answer["row"] for answer in answers])
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults
 from batchchat.api.answers import View
-from batchchat.api.table import RESULTS
 from batchchat.errors import UsageError
 from batchchat.records import Usage
 
@@ -20,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from decimal import Decimal
 
+    from batchchat.api.columns import Reader
     from batchchat.api.session import Session
     from batchchat.cost.prices import Price
     from batchchat.dataset import Dataset
     from batchchat.records import Outcome, Task
 
 _COUNTED = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cache_write_tokens")
-_READ = tuple(dict.fromkeys(("row", *RESULTS, *_COUNTED)))
+_READ = ("row", *_COUNTED)
 
 
 class Preview:
@@ -38,12 +38,16 @@ class Preview:
     Args:
         session: the checkpoint of the run.
         dataset: the table.
+        reader: of the result columns.
         price: of the model.
         rows: the rows of a trial, None for a full run.
     """
 
-    def __init__(self, session: Session, dataset: Dataset, price: Price | None, rows: Sequence[int] | None) -> None:
+    def __init__(
+        self, session: Session, dataset: Dataset, reader: Reader, price: Price | None, rows: Sequence[int] | None
+    ) -> None:
         self._session = session
+        self._reader = reader
         self._price = price
         self._rows = rows
         self._tasks: dict[int, Task] = {}
@@ -75,7 +79,7 @@ class Preview:
         return [self._of(row) for row in self._rows or ()]
 
     def _of(self, row: int) -> dict[str, Any]:
-        columns = self._session.journal.results(self._session.chain, row, 1, _READ)
+        columns = self._reader.read(row, 1, also=_READ)
         facts = {name: values[0] for name, values in columns.items()}
         settled = facts["row"] is not None
         self.pending += not settled
@@ -84,7 +88,7 @@ class Preview:
             "prompt": _prompt(self._tasks.get(row)),
             "completion": facts["completion"],
             "before": self._before.get(row),
-            **{name: facts[name] for name in RESULTS if name != "completion"},
+            **{name: facts[name] for name in self._reader.names if name != "completion"},
             "cost_usd": self._cost(facts) if settled else None,
         }
 

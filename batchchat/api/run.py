@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from batchchat import defaults
 from batchchat.api.approval import check_approval
 from batchchat.api.bill import make_bill
+from batchchat.api.columns import Reader
 from batchchat.api.connection import Connection
 from batchchat.api.descriptors import fitted
 from batchchat.api.feed import Feed
@@ -202,7 +203,8 @@ class _Run:
         session, job = self.session, self.job
         selection = self.table.selection
         rows = trial_rows(job, self.table.dataset, selection) if job.rows.trial else None
-        self.preview = Preview(session, self.table.dataset, self.price, rows)
+        reader = Reader(job, session.journal, session.chain)
+        self.preview = Preview(session, self.table.dataset, reader, self.price, rows)
         return Feed(dataset=self.table.dataset, session=session, retry=job.policy.retry, rows=rows, selection=selection)
 
     def _rows_of_run(self) -> dict[str, Any]:

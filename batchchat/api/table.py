@@ -6,22 +6,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
+from batchchat.api.columns import result_columns
 from batchchat.api.selection import select
 from batchchat.dataset import MemoryDataset, open_dataset, open_memory
 from batchchat.errors import InputFault, UsageError
 from batchchat.output import check_names, check_output
 from batchchat.prompt import RequestBuilder
-from batchchat.records import ResultColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from batchchat.api.selection import Selection
     from batchchat.dataset import Dataset, FileDataset
     from batchchat.job import Job
-    from batchchat.records import ColumnKind
-
-RESULTS = ("completion", "finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "error")
+    from batchchat.records import ResultColumn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,28 +93,3 @@ def open_table(job: Job, *, data: Any = None, check: bool = True) -> Table:
 def make_builder(job: Job, dataset: Dataset, model: str) -> RequestBuilder:
     """What makes this job's requests."""
     return RequestBuilder(job.prompt, model=model, parameters=job.request, columns=dataset.columns)
-
-
-def result_columns(job: Job) -> tuple[ResultColumn, ...]:
-    """The columns that the output gets."""
-    several = int(job.request.get("n") or 1) > 1
-    text: ColumnKind = "strings" if several else "string"
-    kinds: dict[str, ColumnKind] = {"completion": text, "finish_reason": text, "error": "string"}
-    return tuple(ResultColumn(name=job.policy.prefix + name, kind=kinds.get(name, "int64")) for name in RESULTS)
-
-
-def shaped(columns: Sequence[ResultColumn], results: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-    """Stored results under the names of their columns, and of their kinds.
-
-    An endpoint may give one choice where several were asked for, or several where one was; and answers that were kept
-    may be of settings with another `n`.
-    """
-    found: dict[str, Sequence[Any]] = {}
-    for column, values in zip(columns, results.values(), strict=True):
-        if column.kind == "strings":
-            found[column.name] = [[value] if isinstance(value, str) else value for value in values]
-        elif column.kind == "string":
-            found[column.name] = [value[0] if isinstance(value, list) else value for value in values]
-        else:
-            found[column.name] = values
-    return found

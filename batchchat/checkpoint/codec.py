@@ -137,6 +137,18 @@ def _error(row: Sequence[Any]) -> str | None:
     return None if text is None else str(json.loads(text)["text"])
 
 
+def _request_id(row: Sequence[Any]) -> str | None:
+    """The endpoint's id of the answer, else of the last refusal."""
+    request_id, error = row[_AT["request_id"]], row[_AT["error"]]
+    if request_id is None and error is not None:
+        request_id = json.loads(error).get("request_id")
+    return None if request_id is None else str(request_id)
+
+
+def _settings(row: Sequence[Any]) -> int:
+    return int(row[_AT["id"]]) >> schema.SETTINGS_SHIFT
+
+
 def _row(row: Sequence[Any]) -> int:
     return int(row[_AT["id"]]) & schema.ROW_MASK
 
@@ -154,8 +166,10 @@ _READERS: dict[str, Callable[[Sequence[Any]], Any]] = {
     "completion": _completion,
     "finish_reason": _finish_reason,
     "error": _error,
+    "request_id": _request_id,
+    "settings": _settings,
     "row": _row,
     **{name: _seconds(name) for name in ("latency", "first_token", "at")},
 }
 # Where every row was answered with one choice, these stand in the checkpoint as they are in the output.
-_AS_STORED = frozenset({"completion", "finish_reason", "error"})
+_AS_STORED = frozenset({"completion", "finish_reason", "error", "request_id"})

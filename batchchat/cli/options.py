@@ -6,6 +6,7 @@ from functools import partial
 
 from batchchat import defaults
 from batchchat.cli.option import Argument, Option
+from batchchat.records import ADDED_COLUMNS
 
 INPUT = Argument(
     name="input", help="A table (.csv, .tsv, .parquet, .jsonl), a folder or glob of them, or a job file (.toml)"
@@ -141,6 +142,11 @@ MONEY = (
     ),
     _job(name="price", metavar="PRICES", help="input=USD,output=USD per million tokens, for a model of unknown price"),
 )
+ADD_COLUMNS = _job(
+    name="add_columns",
+    metavar="NAMES",
+    help=f"More result columns, by commas: {', '.join(ADDED_COLUMNS)}",
+)
 RETRY = (
     _job(name="retry", metavar="KINDS", help="Send again what was failed, length or empty; several by commas"),
     _job(name="retry_failed", kind=bool, help="The same as --retry failed"),
@@ -159,6 +165,7 @@ JOB_OPTIONS = (
     _job(name="restart", kind=bool, help="Start anew; the old checkpoint is kept aside"),
     _job(name="overwrite", kind=bool, help="Replace an output that this job did not write"),
     _job(name="prefix", help="Text before the name of every result column"),
+    ADD_COLUMNS,
     _job(name="dry_run", kind=bool, help="Say what would be sent, and stop"),
     YES,
     *TELLING,
@@ -177,6 +184,7 @@ RESUMED = (
     *POOL,
     LIMIT,
     *MONEY,
+    ADD_COLUMNS,
     *RETRY,
     YES,
     *TELLING,

@@ -16,7 +16,7 @@ This room does not know jobs, checkpoints or the network.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -138,10 +138,14 @@ class Schedule:
 
     info: ModelInfo
     context: Mapping[str, str]
+    known: dict[datetime, tuple[Rates, ...] | None] = field(default_factory=dict, repr=False, compare=False)
 
     def tiers(self, at: datetime) -> tuple[Rates, ...] | None:
-        """The rates in force at that time, None where there were none."""
-        return tiers_of(self.info.get_prices(at, self.context))
+        """The rates in force at that time, None where there were none. Looked up once for each minute."""
+        minute = at.replace(second=0, microsecond=0)
+        if minute not in self.known:
+            self.known[minute] = tiers_of(self.info.get_prices(minute, self.context))
+        return self.known[minute]
 
 
 def price_for(

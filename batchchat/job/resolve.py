@@ -260,6 +260,7 @@ def _policy(said: Said) -> PolicySettings:
         restart=run.restart,
         overwrite=run.overwrite,
         prefix=said.job.prefix or "",
+        add_columns=tuple(said.job.add_columns or ()),
         dry_run=run.dry_run,
         yes=run.yes,
     )

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from batchchat import defaults
 from batchchat.job.rows import parse_rows
 from batchchat.job.source import suggest
+from batchchat.records import ADDED_COLUMNS
 
 
 def _money(value: Any) -> Any:
@@ -59,6 +60,19 @@ def _metadata(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _names(value: Any) -> Any:
+    """Names by commas, as an option has them, or a list."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _added(value: list[str]) -> list[str]:
+    for name in value:
+        if name not in ADDED_COLUMNS:
+            meant = suggest(name, ADDED_COLUMNS)
+            raise ValueError(f"there is no column {name!r} to add{meant or '; there are ' + ', '.join(ADDED_COLUMNS)}")
+    return list(dict.fromkeys(value))
+
+
 def _retry(value: list[str]) -> list[str]:
     kinds = ("failed", "length", "empty")
     for kind in value:
@@ -80,6 +94,14 @@ Stops = Annotated[
     BeforeValidator(_stops),
     Field(max_length=4),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 4}]}),
+]
+AddedColumns = Annotated[
+    list[str],
+    BeforeValidator(_names),
+    AfterValidator(_added),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string", "enum": [*ADDED_COLUMNS]}}]}
+    ),
 ]
 Prices = Annotated[
     str,
@@ -231,6 +253,8 @@ class JobSection(_Section):
     """input=USD,output=USD per million tokens."""
     prefix: str | None = None
     """Text before every result column."""
+    add_columns: AddedColumns | None = None
+    """More result columns: request_id, response_model, latency_s, cost_usd, ..."""
 
 
 class TextSection(_Section):

@@ -128,6 +128,7 @@ class PolicySettings:
     restart: bool = False
     overwrite: bool = False
     prefix: str = ""
+    add_columns: tuple[str, ...] = ()
     dry_run: bool = False
     yes: bool = False
 

@@ -59,6 +59,7 @@ def _values(job: Job) -> Iterator[tuple[str, Any]]:
     for name, value in asdict(job.money).items():
         yield f"job.{name}", value
     yield "job.prefix", job.policy.prefix or None
+    yield "job.add_columns", [*job.policy.add_columns] or None
     yield "text.delimiter", job.text.delimiter
     yield "text.encoding", job.text.encoding
 

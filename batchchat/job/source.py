@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batchchat.job.settings import Source
 
 _JSON_OPTIONS = frozenset({"logit_bias", "response_format", "extra_body"})
+_LISTS = frozenset({"retry", "add_columns"})
 _WHOLE = re.compile(r"[+-]?\d+")
 
 
@@ -105,7 +106,7 @@ def _typed(name: str, value: Any) -> Any:
         return _json(name, value)
     if name == "header" and not isinstance(value, Mapping):
         return _headers([value] if isinstance(value, str) else value)
-    if name == "retry" and isinstance(value, str):
+    if name in _LISTS and isinstance(value, str):
         return [kind.strip() for kind in value.split(",") if kind.strip()]
     if isinstance(value, tuple | set | frozenset):
         return list(value)

@@ -70,6 +70,7 @@ class Options(TypedDict, total=False):
     restart: bool
     overwrite: bool
     prefix: str | None
+    add_columns: str | Sequence[str] | None
     yes: bool
     # Text files.
     delimiter: str | None
