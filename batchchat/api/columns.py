@@ -145,7 +145,7 @@ class _Prices:
         model, job = body["model"], replace(self._job, request=body)
         if settings != self._chain[0] and model != self._journal.settings(self._chain[0])["model"]:
             # What was told of this job's model says nothing of the one that gave the answers that are kept.
-            job = replace(job, model=model, money=replace(job.money, price=None))
+            job = replace(job, model=model, money=replace(job.money, price=None, price_as=None))
         return find_price(job, model)
 
 

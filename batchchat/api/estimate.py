@@ -67,7 +67,7 @@ def estimate_job(job: Job, *, sample: Summary | None, progress: Progress) -> Est
     """
     scene = _Scene.of(job, sample)
     price = find_price(scene.job, scene.model)
-    tokens = counter(scene.model)
+    tokens = scene.counter()
     counted = scene.counting({tokens.name: tokens}, progress).all(scene.rows)
     observed = scene.observed(tokens)
     tally = counted.tallies[tokens.name]
@@ -103,10 +103,10 @@ def compare_models(job: Job, models: Sequence[str], *, sample: Summary | None, p
     if not models:
         raise UsageError("--compare: name models, as --compare gpt-4o-mini,gpt-4.1-nano")
     scene = _Scene.of(replace(job, model=job.model or models[0]), sample)
-    counters = {model: counter(model) for model in models}
+    counters = {model: scene.counter(model) for model in models}
     by_name = {one.name: one for one in counters.values()}
     counted = scene.counting(by_name, progress, ignore=True).all(scene.rows)
-    observed = scene.observed(counter(scene.model))
+    observed = scene.observed(scene.counter())
     found = compare(
         models,
         prompts=counted.tallies,
@@ -115,6 +115,7 @@ def compare_models(job: Job, models: Sequence[str], *, sample: Summary | None, p
         base_url=None if job.endpoint.base_url_source == "default" else job.endpoint.base_url,
         observed={scene.model: observed} if observed else {},
         told={} if job.money.price is None else {scene.model: job.money.price},
+        named={} if job.money.price_as is None else {scene.model: job.money.price_as},
     )
     return Compared(
         input=job.input,
@@ -137,7 +138,7 @@ def expected_cost(job: Job, *, to_send: int, seconds: float = 1.0) -> Range[Deci
     if price is None or price.free:
         return None if price is None else Range(low=Decimal(0), expected=Decimal(0), high=Decimal(0))
     scene = _Scene.of(job, None, check=False)
-    tokens = counter(scene.model)
+    tokens = scene.counter()
     counted = scene.counting({tokens.name: tokens}, lambda _seen, _of: None).first(seconds, scene.rows)
     tally = counted.tallies[tokens.name]
     tally.stand_for(to_send)
@@ -181,6 +182,11 @@ class _Scene:
     def rows(self) -> int | None:
         """How many rows are meant, None where only reading the table tells."""
         return self.table.dataset.count() if self.numbers is None else len(self.numbers)
+
+    def counter(self, model: str | None = None) -> TokenCounter:
+        """Counts the tokens of a model, the job's own where none is named; `--price-as` says which model that is."""
+        own = model is None or model == self.model
+        return counter(self.job.money.price_as or self.model if own else str(model))
 
     def counting(self, counters: Mapping[str, TokenCounter], progress: Progress, *, ignore: bool = False) -> Counting:
         """Counts the rows that would be sent (with `ignore`: all rows)."""

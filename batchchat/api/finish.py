@@ -76,7 +76,7 @@ def _complete(table: Table, session: Session) -> None:
 
 def shape_of(job: Job, table: Table, session: Session) -> dict[str, Any]:
     """What an output depends on besides the outcomes: the same shape gives the same file."""
-    priced = {"price": job.money.price} if "cost_usd" in job.policy.add_columns else {}
+    priced = {"price": [job.money.price, job.money.price_as]} if "cost_usd" in job.policy.add_columns else {}
     return {
         "of": {
             "input": [[path, stamp.size, stamp.mtime_ns] for path, stamp in table.stamps],

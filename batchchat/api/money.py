@@ -11,9 +11,10 @@ from batchchat import wire
 from batchchat.api.purse import Account, Purse
 from batchchat.checkpoint import usage_since, usage_sums, usages
 from batchchat.cost.budget import Budget, bound, token_bound
-from batchchat.cost.prices import price_for
-from batchchat.errors import UsageError
+from batchchat.cost.prices import price_for, priced_models
+from batchchat.errors import Misspelt, UsageError
 from batchchat.records import Usage
+from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -39,12 +40,35 @@ def find_price(job: Job, model: str) -> Price | None:
     """What the job's model costs, None where nobody said and no list knows.
 
     A server on this machine has no published price, and looking for one takes half a second.
+
+    Raises:
+        UsageError: `--price-as` names a model that no list knows.
     """
     told, url = job.money.price, job.endpoint.base_url
-    if told is None and not job.embedded and wire.is_loopback(url):
+    if told is None and job.money.price_as is None and not job.embedded and wire.is_loopback(url):
         return None
-    tier = job.request.get("service_tier")
+    tier, named = job.request.get("service_tier"), job.money.price_as
+    if named is not None and told is None:
+        return _price_as(named, base_url=None if job.embedded else url, tier=tier)
     return price_for(model, base_url=None if job.embedded else url, told=told, service_tier=tier)
+
+
+def _price_as(named: str, *, base_url: str | None, tier: str | None) -> Price:
+    """The price of another model, at the job's endpoint where that has one, else at its maker's.
+
+    Raises:
+        UsageError: nobody knows it.
+    """
+    price = price_for(named, base_url=base_url, service_tier=tier, anywhere=True)
+    if price is None:
+        meant = nearest(named, priced_models())
+        of_tier = f" at the service tier {tier}" if tier is not None else ""
+        raise Misspelt(
+            f"--price-as {named}: no price of such a model is known{of_tier}{did_you_mean(meant)}",
+            wrong=named,
+            meant=meant,
+        )
+    return price
 
 
 def check_budget(job: Job, model: str, price: Price | None) -> None:
@@ -56,7 +80,8 @@ def check_budget(job: Job, model: str, price: Price | None) -> None:
     if job.money.max_cost is not None and price is None:
         raise UsageError(
             f"--max-cost: the price of {model} at {job.endpoint.base_url} is not known, and nothing was sent; say it "
-            "with --price input=USD,output=USD (per million tokens)"
+            "with --price input=USD,output=USD (per million tokens), or with --price-as MODEL where it is a model of "
+            "known price by another name"
         )
     request = wire.RequestShape(model=model, parameters=job.request).request([{"role": "user", "content": "x"}])
     for _, _, most in _bounds(job, price):

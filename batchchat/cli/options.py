@@ -141,6 +141,11 @@ MONEY = (
         help="Stop before more tokens than this are used, prompts and answers together",
     ),
     _job(name="price", metavar="PRICES", help="input=USD,output=USD per million tokens, for a model of unknown price"),
+    _job(
+        name="price_as",
+        metavar="MODEL",
+        help="Price and tokenizer are those of this model, where the endpoint calls it by a name of its own (Azure)",
+    ),
 )
 ADD_COLUMNS = _job(
     name="add_columns",

@@ -147,6 +147,7 @@ def compare(
     base_url: str | None = None,
     observed: Mapping[str, Sequence[Observed]] | None = None,
     told: Mapping[str, str] | None = None,
+    named: Mapping[str, str] | None = None,
 ) -> list[Comparison]:
     """The same rows with other models, each at its own price.
 
@@ -159,15 +160,16 @@ def compare(
         observed: by model, the sample that it answered. A model without one is taken to answer at the same lengths as
             the one that has one.
         told: by model, a price that is believed.
+        named: by model, the name under which its price is known.
     """
     samples = observed or {}
     lengths = _lengths_only(next(iter(samples.values()), ()))
     found = []
     for model in models:
         tally, counter, sample = prompts[counters[model].name], counters[model], samples.get(model, lengths)
-        said = (told or {}).get(model)
-        price = price_for(model, base_url=base_url, told=said, anywhere=True)
-        batch = price_for(model, base_url=base_url, anywhere=True, batch=True)
+        said, name = (told or {}).get(model), (named or {}).get(model, model)
+        price = price_for(name, base_url=base_url, told=said, anywhere=True)
+        batch = price_for(name, base_url=base_url, anywhere=True, batch=True)
         if said or (batch is not None and batch.free):
             batch = None
         at_batch = estimate(tally, counter=counter, price=batch, plan=plan, observed=sample).cost_usd if batch else None

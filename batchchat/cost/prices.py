@@ -187,6 +187,14 @@ def price_for(
     return None if found is None else _published(model, *found, batch=batch, service_tier=service_tier, at=at)
 
 
+def priced_models() -> list[str]:
+    """The names of the models that the data knows, for what may be meant by a misspelt one."""
+    from genai_prices import data_snapshot
+
+    providers = data_snapshot.get_snapshot().providers
+    return list(dict.fromkeys(info.id for provider in providers for info in provider.models))
+
+
 def _published(
     model: str, provider: Provider, info: ModelInfo, *, batch: bool, service_tier: str | None, at: datetime
 ) -> Price | None:

@@ -39,7 +39,7 @@ RUN_OPTIONS = (
     "dry_run",
     "yes",
 )
-JOB_OPTIONS = ("limit", "where", "max_cost", "max_tokens_total", "price", "prefix", "add_columns")
+JOB_OPTIONS = ("limit", "where", "max_cost", "max_tokens_total", "price", "price_as", "prefix", "add_columns")
 
 OPTIONS: dict[str, Place] = {
     "prompt_column": ("prompt", "column"),

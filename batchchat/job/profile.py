@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NAME = "config.toml"
 _SECTIONS = {"endpoint": tuple(EndpointSection.model_fields), "pool": tuple(PoolSection.model_fields)}
-_PLACES: dict[str, Place] = {"model": ("request", "model"), "price": ("job", "price")}
+_PLACES: dict[str, Place] = {"model": ("request", "model"), "price": ("job", "price"), "price_as": ("job", "price_as")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

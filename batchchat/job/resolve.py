@@ -152,7 +152,10 @@ def _job(layers: list[Layer], environ: Mapping[str, str], *, source: str | None,
         pool=_pool(said),
         rows=_rows(said),
         money=MoneySettings(
-            max_cost=said.job.max_cost, max_tokens_total=said.job.max_tokens_total, price=said.job.price
+            max_cost=said.job.max_cost,
+            max_tokens_total=said.job.max_tokens_total,
+            price=said.job.price,
+            price_as=said.job.price_as,
         ),
         policy=_policy(said),
         text=_text(said, layer),

@@ -251,6 +251,8 @@ class JobSection(_Section):
     """Tokens, prompts and answers together, that are never passed."""
     price: Prices | None = None
     """input=USD,output=USD per million tokens."""
+    price_as: Name | None = None
+    """Price and tokenizer are those of this model: for a deployment's own name."""
     prefix: str | None = None
     """Text before every result column."""
     add_columns: AddedColumns | None = None

@@ -112,11 +112,15 @@ class RowSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneySettings:
-    """`max_cost` in US dollars, `max_tokens_total` in tokens; `price` as `input=USD,output=USD` per million tokens."""
+    """`max_cost` in US dollars, `max_tokens_total` in tokens; `price` as `input=USD,output=USD` per million tokens.
+
+    `price_as` names the model whose price and tokenizer the job's model has.
+    """
 
     max_cost: Decimal | None = None
     max_tokens_total: int | None = None
     price: str | None = None
+    price_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ class Options(TypedDict, total=False):
     max_cost: Dollars | None
     max_tokens_total: int | None
     price: str | Mapping[str, float] | None
+    price_as: str | None
     retry: str | Sequence[str] | None
     retry_failed: bool
     keep_answered: bool
