@@ -70,6 +70,7 @@ def test_safe_csv_keeps_spreadsheets_from_running_cells(tmp_path):
         ("-1", "'-1"),
         ("@x", "'@x"),
         ("\t=1", "'\t=1"),
+        ("\uff1d1", "'\uff1d1"),
         ("1=", "1="),
         ("", '""'),
     ]:

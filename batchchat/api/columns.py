@@ -75,11 +75,13 @@ class Reader:
     Attributes:
         journal, chain: as they were given.
         names: of the columns, without a prefix: `RESULTS`, and those that were asked for.
+        safe_csv: whether what a spreadsheet would run is written so that it is not.
     """
 
     def __init__(self, job: Job, journal: Journal, chain: Sequence[int]) -> None:
         self.names = (*RESULTS, *job.policy.add_columns)
         self._added = job.policy.add_columns
+        self.safe_csv = job.policy.safe_csv
         self.journal = journal
         self.chain = tuple(chain)
         self._prices = _Prices(job, journal, chain)

@@ -86,6 +86,7 @@ def shape_of(job: Job, table: Table, session: Session) -> dict[str, Any]:
             "chain": list(session.chain),
             **({} if job.rows.where is None else {"where": job.rows.where}),
             **priced,
+            **({"safe_csv": True} if job.policy.safe_csv else {}),
         }
     }
 
@@ -132,7 +133,13 @@ def write_table(
         return shaped(table.columns, columns)
 
     return output.publish(
-        table.written or table.dataset, path, table.columns, results, progress=progress, about_to=about_to
+        table.written or table.dataset,
+        path,
+        table.columns,
+        results,
+        progress=progress,
+        about_to=about_to,
+        safe_csv=reader.safe_csv,
     )
 
 

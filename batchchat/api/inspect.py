@@ -171,23 +171,33 @@ def folder_jobs(folder: str = ".") -> tuple[list[Status], list[str]]:
     return sorted(found, key=lambda status: -(status.started or 0.0)), wrong
 
 
-def export_job(target: str, other: str | None = None, *, add_columns: Any = None) -> Published:
+def export_job(
+    target: str,
+    other: str | None = None,
+    *,
+    add_columns: Any = None,
+    safe_csv: bool | None = None,
+    overwrite: bool = False,
+) -> Published:
     """Write the table from the checkpoint as it stands now, finished or not.
 
     Args:
         target: the job.
         other: path of the table; None: the job's own output.
         add_columns: names of more columns, by commas or as a list; None: those that the job has.
+        safe_csv: as the option; None: as the job has it.
+        overwrite: write over the job's own output though somebody changed it.
 
     Raises:
         UsageError: there is no such job, or its own output was changed by somebody.
     """
     path = find_checkpoint(target)
-    job = resume_job(str(path), {"add_columns": add_columns}, need_key=False)
+    said = {"add_columns": add_columns, "safe_csv": safe_csv, "overwrite": overwrite}
+    job = resume_job(str(path), said, need_key=False)
     journal = read_journal(path)
     try:
         if other is None:
-            check_unedited(job, journal)
+            check_unedited(job, journal, done="nothing was written")
         chain = begun_chain(journal)
         dataset = open_dataset(
             job.input, delimiter=job.text.delimiter, encoding=job.text.encoding, limit=job.rows.limit

@@ -35,8 +35,8 @@ def check_unclaimed(job: Job) -> None:
         )
 
 
-def check_unedited(job: Job, journal: Journal) -> None:
-    """Refuse to write over an output that somebody changed.
+def check_unedited(job: Job, journal: Journal, *, done: str = "nothing was sent") -> None:
+    """Refuse to write over an output that somebody changed; `done` tells what happened so far.
 
     Raises:
         UsageError: its content is not what was published.
@@ -49,7 +49,7 @@ def check_unedited(job: Job, journal: Journal) -> None:
     if any(is_as_it_was(path, facts) for facts in ours):
         return
     what = "was changed since it was published" if ours else "exists and was not published by this job"
-    raise UsageError(f"the output {path} {what}; nothing was sent. --overwrite replaces it, or name another with -o")
+    raise UsageError(f"the output {path} {what}; {done}. --overwrite replaces it, or name another with -o")
 
 
 def facts_of(published: Published) -> dict[str, Any]:

@@ -161,6 +161,13 @@ TELLING = (
     _job(name="json", kind=bool, help="Print the summary as JSON on stdout"),
     _job(name="quiet", kind=bool, help="Say nothing where nothing went wrong"),
 )
+SAFE_CSV = _job(
+    name="safe_csv",
+    kind=bool,
+    negative=True,
+    help="In CSV and TSV put an apostrophe before answers that a spreadsheet would run as a formula",
+)
+OVERWRITE = _job(name="overwrite", kind=bool, help="Replace an output that this job did not write")
 JOB_OPTIONS = (
     OUTPUT,
     _job(name="checkpoint", metavar="PATH", default="OUTPUT.batchchat", help="Where answers are kept"),
@@ -168,9 +175,10 @@ JOB_OPTIONS = (
     *RETRY,
     _job(name="keep_answered", kind=bool, help="Under changed settings, send only rows without an answer"),
     _job(name="restart", kind=bool, help="Start anew; the old checkpoint is kept aside"),
-    _job(name="overwrite", kind=bool, help="Replace an output that this job did not write"),
+    OVERWRITE,
     _job(name="prefix", help="Text before the name of every result column"),
     ADD_COLUMNS,
+    SAFE_CSV,
     _job(name="dry_run", kind=bool, help="Say what would be sent, and stop"),
     YES,
     *TELLING,
@@ -191,6 +199,7 @@ RESUMED = (
     *MONEY,
     ADD_COLUMNS,
     *RETRY,
+    SAFE_CSV,
     YES,
     *TELLING,
 )

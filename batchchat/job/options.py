@@ -39,7 +39,17 @@ RUN_OPTIONS = (
     "dry_run",
     "yes",
 )
-JOB_OPTIONS = ("limit", "where", "max_cost", "max_tokens_total", "price", "price_as", "prefix", "add_columns")
+JOB_OPTIONS = (
+    "limit",
+    "where",
+    "max_cost",
+    "max_tokens_total",
+    "price",
+    "price_as",
+    "prefix",
+    "add_columns",
+    "safe_csv",
+)
 
 OPTIONS: dict[str, Place] = {
     "prompt_column": ("prompt", "column"),

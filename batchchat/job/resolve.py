@@ -264,6 +264,7 @@ def _policy(said: Said) -> PolicySettings:
         overwrite=run.overwrite,
         prefix=said.job.prefix or "",
         add_columns=tuple(said.job.add_columns or ()),
+        safe_csv=bool(said.job.safe_csv),
         dry_run=run.dry_run,
         yes=run.yes,
     )

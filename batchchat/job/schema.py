@@ -257,6 +257,8 @@ class JobSection(_Section):
     """Text before every result column."""
     add_columns: AddedColumns | None = None
     """More result columns: request_id, response_model, latency_s, cost_usd, ..."""
+    safe_csv: bool | None = None
+    """In CSV and TSV put an apostrophe before answers that a spreadsheet would run as a formula."""
 
 
 class TextSection(_Section):

@@ -133,6 +133,7 @@ class PolicySettings:
     overwrite: bool = False
     prefix: str = ""
     add_columns: tuple[str, ...] = ()
+    safe_csv: bool = False
     dry_run: bool = False
     yes: bool = False
 

@@ -60,6 +60,7 @@ def _values(job: Job) -> Iterator[tuple[str, Any]]:
         yield f"job.{name}", value
     yield "job.prefix", job.policy.prefix or None
     yield "job.add_columns", [*job.policy.add_columns] or None
+    yield "job.safe_csv", job.policy.safe_csv or None
     yield "text.delimiter", job.text.delimiter
     yield "text.encoding", job.text.encoding
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
             """Takes bytes."""
 
 
-_RUN_BY_SPREADSHEETS = "=+-@\t\r"
+# As OWASP lists them, with the full-width forms that some spreadsheets take for the same signs.
+_RUN_BY_SPREADSHEETS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 
 def passing_through(sink: Sink, spans: Iterable[tuple[TextSource, int | None]], results: Results) -> Iterator[int]:

@@ -72,6 +72,7 @@ class Options(TypedDict, total=False):
     overwrite: bool
     prefix: str | None
     add_columns: str | Sequence[str] | None
+    safe_csv: bool | None
     yes: bool
     # Text files.
     delimiter: str | None

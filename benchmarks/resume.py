@@ -1,0 +1,217 @@
+"""What a checkpoint of a million rows costs: resuming it, asking it how far it is, reading it while a run writes to it.
+
+    python benchmarks/resume.py [--rows 1000000] [--rounds 5] [--formats parquet,csv] [--flips 10] [--readers PYTHON]
+
+Out: Markdown tables on stdout; progress on stderr. The checkpoint is written by batchchat's own code, all but its last
+hundredth; a run against the simulator finishes it. Then, in interleaved rounds, each in a process of its own:
+
+* a bare scan: the column that the template names, as Python texts, by pyarrow's `iter_batches` or the csv module;
+* the finished job run again, which finds that nothing is left;
+* the unfinished job, up to its first POST: a server here notes when that comes, and what the run had taken until then.
+
+CPU is user and system time without start-up, which is measured by itself in every round (the same over one row); the
+figures are medians. Then bytes of the checkpoint are changed, one at a time, and the table is exported: what was
+changed is found, or the export is as it was. At last a run adds the last hundredth, slowly, while others look:
+`batchchat status`, the shell `sqlite3`, and with `--readers`, an interpreter that has duckdb,
+duckdb-extension-sqlite-scanner and datasette, those two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, closing
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from resume_job import (
+    Cost,
+    Job,
+    batchchat,
+    measured,
+    say,
+    simulator,
+    surroundings,
+    until_first_post,
+    write_checkpoint,
+    write_table,
+)
+from resume_readers import Readers
+
+SCANS = {
+    "parquet": (
+        "import sys, pyarrow.parquet as pq\n"
+        "for batch in pq.ParquetFile(sys.argv[1]).iter_batches(columns=['text']): batch.column(0).to_pylist()"
+    ),
+    "csv": (
+        "import sys, csv\n"
+        "with open(sys.argv[1], newline='', encoding='utf-8') as file:\n"
+        "    rows = csv.reader(file); at = next(rows).index('text')\n"
+        "    for row in rows: row[at]"
+    ),
+}
+ASIDE = "http://127.0.0.1:1/v1"  # a finished job asks nobody
+
+
+class Scene:
+    """Jobs of one format: finished, with the last hundredth to do, and of one row."""
+
+    def __init__(self, folder: Path, form: str, rows: int) -> None:
+        self.form, self.rows, self.pending = form, rows, max(1, rows // 100)
+        self.finished, self.unfinished, self.one, self.one_unfinished = (
+            Job(table=folder / f"{form}-{name}" / f"reviews.{form}")
+            for name in ("finished", "unfinished", "one", "one-unfinished")
+        )
+        self._make()
+
+    def _make(self) -> None:
+        for job in (self.finished, self.unfinished, self.one, self.one_unfinished):
+            job.table.parent.mkdir()
+        say(f"{self.form}: writing the table and the checkpoint")
+        write_table(self.finished.table, self.rows)
+        write_checkpoint(self.finished, self.rows, self.pending)
+        shutil.copyfile(self.finished.table, self.unfinished.table)
+        shutil.copyfile(self.finished.checkpoint, self.unfinished.checkpoint)
+        for job in (self.one, self.one_unfinished):
+            write_table(job.table, 1)
+        say(f"{self.form}: finishing the job")
+        with simulator() as base_url:
+            for job in (self.finished, self.one):
+                measured(job.command(base_url, "--quiet"))
+
+    def round(self) -> dict[str, Cost]:
+        """Each process once, without its start-up."""
+        scan = [sys.executable, "-c", SCANS[self.form]]
+        return {
+            "scan": measured([*scan, str(self.finished.table)]) - measured([*scan, str(self.one.table)]),
+            "finished": measured(self.finished.command(ASIDE, "--quiet"))
+            - measured(self.one.command(ASIDE, "--quiet")),
+            "unfinished": until_first_post(self.unfinished) - until_first_post(self.one_unfinished),
+        }
+
+
+def resume_table(scenes: list[Scene], rounds: int) -> list[str]:
+    """CPU seconds, their ratios, and the largest memory."""
+    lines = [
+        "| table | bare scan | finished: nothing left | | last 1 % unfinished: to the first POST | | peak memory |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for scene in scenes:
+        found = []
+        for number in range(rounds):
+            found.append(scene.round())
+            told = ", ".join(f"{name} {cost.cpu:.2f} s" for name, cost in found[-1].items())
+            say(f"{scene.form}, round {number + 1} of {rounds}: {told}")
+        cpu = {name: median(one[name].cpu for one in found) for name in found[0]}
+        wall = {name: median(one[name].wall for one in found) for name in found[0]}
+        ratio = {name: median(one[name].cpu / one["scan"].cpu for one in found) for name in found[0]}
+        peak = max(one[name].peak for one in found for name in ("finished", "unfinished"))
+        cells = [f"{scene.form}, {scene.rows:,} rows", f"{cpu['scan']:.2f} s"]
+        for name in ("finished", "unfinished"):
+            cells += [f"{cpu[name]:.2f} s ({wall[name]:.2f} s of the clock)", f"**{ratio[name]:.2f}**"]
+        lines.append(f"| {' | '.join(cells)} | {peak:.0f} MB |")
+    return lines
+
+
+def flips_table(scene: Scene, flips: int) -> list[str]:
+    """Each byte that was changed alone, and what an export then said."""
+    job = scene.finished
+    calm, content = digest(job.output), job.checkpoint.read_bytes()
+    draw, found = random.Random(flips), {"damaged": 0, "the same table": 0}
+    for number in range(flips):
+        at, change = draw.randrange(len(content)), 1 << draw.randrange(8)
+        with job.checkpoint.open("r+b") as file:
+            file.seek(at)
+            file.write(bytes([content[at] ^ change]))
+        other = job.output.with_name(f"export{job.output.suffix}")
+        command = batchchat("export", str(job.checkpoint), "-o", str(other))
+        ran = subprocess.run(command, env=surroundings(), capture_output=True, text=True, check=False)
+        with job.checkpoint.open("r+b") as file:
+            file.seek(at)
+            file.write(content[at : at + 1])
+        if ran.returncode == 1 and "is damaged" in ran.stderr:
+            found["damaged"] += 1
+        elif ran.returncode == 0 and digest(other) == calm:
+            found["the same table"] += 1
+        else:
+            sys.exit(f"byte {at} ^ {change}: exit {ran.returncode}, another table: {ran.stderr}")
+        other.unlink(missing_ok=True)
+        say(f"{scene.form}, flip {number + 1} of {flips}: byte {at:,}: exit {ran.returncode}")
+    told = ", ".join(f"{count} times {what}" for what, count in found.items())
+    return [f"{flips} bytes changed, one at a time, of {len(content) >> 20} MB, and exported: {told}, never another."]
+
+
+def looked_at(scene: Scene, python: str | None) -> list[str]:
+    """`status` and other programs while a run adds the last hundredth to the checkpoint."""
+    job, times = scene.unfinished, []
+    with ExitStack() as stack:
+        base_url = stack.enter_context(simulator("--latency", "0.05"))
+        run = subprocess.Popen(
+            job.command(base_url), env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        readers = stack.enter_context(Readers(job.checkpoint, python))
+        while run.poll() is None:
+            began = time.perf_counter()
+            ran = subprocess.run(batchchat("status", str(job.checkpoint), "--json"), capture_output=True, check=False)
+            took = time.perf_counter() - began
+            if run.poll() is not None:
+                break
+            if (facts := json.loads(ran.stdout))["running"] and facts["pending"] not in {0, scene.pending}:
+                times.append(took)
+            time.sleep(0.5)
+        out, err = run.communicate()
+    if run.returncode != 0 or json.loads(out)["succeeded"] != scene.rows:
+        sys.exit(f"exit {run.returncode}: {out}{err}")
+    with closing(sqlite3.connect(job.checkpoint)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database.execute("SELECT count(*) FROM results WHERE answered").fetchone() == (scene.rows,)
+    if digest(job.output) == digest(scene.finished.output):
+        say("the output is that of the undisturbed run")
+    start = median(measured([sys.executable, "-c", "pass"]).wall for _ in range(9))
+    status = "was never asked: the run was too short"
+    if times:
+        status = f"{median(times):.2f} s in the middle, {max(times):.2f} s at most, of {len(times)}"
+    told = ", ".join(f"{name} {count} times" for name, count in readers.looks.items())
+    return [
+        f"`status` beside the run: {status}; an interpreter that does nothing takes {start:.2f} s.",
+        f"Read through meanwhile by {told}: {readers.locked} times locked; the run ended with every row.",
+    ]
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--formats", default="parquet,csv")
+    parser.add_argument("--flips", type=int, default=10)
+    parser.add_argument("--readers", help="an interpreter that has duckdb and datasette")
+    parser.add_argument("--folder", help="where the jobs are made (default: a temporary folder)")
+    said = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=said.folder) as folder:
+        scenes = [Scene(Path(folder), form, said.rows) for form in said.formats.split(",")]
+        lines = [*resume_table(scenes, said.rounds), ""]
+        if said.flips:
+            lines += [*flips_table(scenes[0], said.flips), ""]
+        lines += looked_at(scenes[0], said.readers)
+    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    lines.append(f"\n{machine}, SQLite {sqlite3.sqlite_version}, pyarrow {version('pyarrow')}.")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
