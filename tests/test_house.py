@@ -108,6 +108,7 @@ PLATFORM_MODULES = {"fcntl", "msvcrt", "resource"}  # exist on one platform only
 MAY_PRINT = {"cli", "__main__", "serve", "python"}
 READS_ENVIRONMENT = {"job"}
 READS_IT_TOO = {
+    "cli/shell.py": "a shell asks for completions by variables of its own",
     "transport/surroundings.py": "proxies and certificates are found as every HTTP client finds them",
     "cost/tokens.py": "where tiktoken keeps its files is said by tiktoken's own variables",
 }

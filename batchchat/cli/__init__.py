@@ -7,6 +7,8 @@ before a command runs, so that `--help` is quick.
     option.py     an option as data; commands take theirs from tables of them
     options.py    the tables: what `run`, `estimate` and `show` share, and the rest
     page.py       the text of `--help`
+    shell.py      a shell asks what a word may become
+    complete.py   what it may
     failure.py    an exception in words, and its exit status
     stream.py     stdout and stderr
     tally.py      what is counted while a job runs

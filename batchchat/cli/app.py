@@ -20,6 +20,7 @@ from batchchat.cli import (
     rows,
     run,
     serve,
+    shell,
     show,
     status,
     stream,
@@ -82,6 +83,8 @@ for part in (run, resume, estimate, status, rows, compare, export, report, show,
 
 def entry(words: Sequence[str] | None = None) -> int:
     """Run the command line; its exit status."""
+    if words is None and (asking := shell.asked()) is not None:
+        return shell.answer(asking)
     words = sys.argv[1:] if words is None else list(words)
     typed.remember(words)
     if (text := _at_once(words)) is not None:

@@ -23,6 +23,10 @@ are counted from 1, the first data row.
 
 stdout carries only what was asked for; messages go to stderr.
 
+`batchchat --install-completion` lets bash, zsh, fish and PowerShell complete commands, options, tables and jobs, and
+the input's columns: after `--prompt-column`, and inside a template, as in `--prompt 'Label: {{ re<Tab>`. Open a new
+terminal after it.
+
 | exit status | means |
 | --- | --- |
 | 0 | every row has a completion |

@@ -23,6 +23,7 @@ environment. It opens no table, asks no endpoint and knows no default of its own
 from __future__ import annotations
 
 from batchchat.job.endpoint import approved, looks_secret, needs_approval, secret_variables
+from batchchat.job.profile import known_names
 from batchchat.job.resolve import resolve, resume
 from batchchat.job.rows import parse_rows
 from batchchat.job.saved import job_file_text
@@ -51,6 +52,7 @@ __all__ = [
     "TextSettings",
     "approved",
     "job_file_text",
+    "known_names",
     "looks_secret",
     "needs_approval",
     "parse_rows",

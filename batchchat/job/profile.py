@@ -6,6 +6,7 @@ better what it needs. An alias is another name of a model, wherever a model is n
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,16 @@ class Config:
     path: str
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def known_names(environ: Mapping[str, str] = os.environ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the person's profiles, and those of the aliases.
+
+    Raises:
+        UsageError: as `read_config`.
+    """
+    config = read_config(environ)
+    return tuple(config.profiles), tuple(config.aliases)
 
 
 def read_config(environ: Mapping[str, str]) -> Config:
