@@ -21,6 +21,7 @@ from batchchat.api.connection import Connection
 from batchchat.api.descriptors import fitted
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
+from batchchat.api.loop import run_on_loop
 from batchchat.api.memory import placed
 from batchchat.api.models import model_meant, only_model
 from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse
@@ -55,9 +56,8 @@ T = TypeVar("T")
 
 
 def execute(job: Job, *, observer: Observer, **more: Any) -> Summary:
-    """`run_job` on an event loop of its own: uvloop's where it is installed."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_job(job, observer=observer, **more))
+    """`run_job` on an event loop of its own."""
+    return run_on_loop(run_job(job, observer=observer, **more))
 
 
 async def run_job(
@@ -335,15 +335,6 @@ class _Run:
         session = self.session
         bill = make_bill(session.journal, self.job, session.chain, summary.rows, self.price, saved=reused)
         return replace(summary, cost_usd=bill.cost_usd, reused=reused, bill=bill)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # Windows
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 _LOOK_SECONDS = 0.5
