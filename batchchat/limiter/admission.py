@@ -210,8 +210,7 @@ class Admission:
         self._refused_since = None
         if tokens_used is not None and (self._tokens or self.shown.seen):
             self._settle_tokens(now, lease, tokens_used)
-        if limits is not None:
-            self.shown.learn(now, lease, limits)
+        self.shown.answered(now, lease, limits)
         if self.on_free is not None:
             self.on_free()
 
@@ -221,15 +220,16 @@ class Admission:
         self.pool.give_back()
         self._alive()
         self.learned.refused_one()
-        if error.limits is not None:
-            self._refund(now, lease, error.limits)
-            self.shown.learn(now, lease, error.limits)
+        limits = self.shown.believed(error.limits)
+        if limits is not None:
+            self._refund(now, lease, limits)
+            self.shown.learn(now, lease, limits)
         pause = self.freeze.refused(
             now,
             epoch=lease.epoch,
             started=lease.started,
             asked=error.retry_after,
-            reset=waits.quota_reset(error.limits),
+            reset=waits.quota_reset(limits),
         )
         if error.retry_after is not None and error.retry_after > self._max_retry_after:
             self._stop(waits.too_long(error.retry_after, self._max_retry_after))

@@ -31,10 +31,12 @@ class Marks:
 class Shown:
     """What headers limit. Before headers were seen it limits nothing and costs nothing."""
 
-    __slots__ = ("requests", "seen", "tokens")
+    __slots__ = ("_by_answers", "_by_none", "requests", "seen", "tokens")
 
     def __init__(self) -> None:
         self.seen = False
+        self._by_answers = False  # whether any answer showed limits
+        self._by_none = False  # whether any answer showed none
         self.requests = Headers("requests")
         self.tokens = Headers("tokens")
 
@@ -54,6 +56,25 @@ class Shown:
     def settle(self, now: float, started: float, difference: float) -> None:
         """A request used more or fewer tokens than were reserved."""
         self.tokens.settle(now, started, difference)
+
+    def answered(self, now: float, lease: Lease, limits: RateLimits | None) -> None:
+        """The answer to this request, with the headers that it had."""
+        if limits is not None:
+            self._by_answers = True
+            self.learn(now, lease, limits)
+        elif not self._by_none:
+            self._by_none = True
+            if self.seen and not self._by_answers:  # what refusals said before the first answer
+                self.seen = False
+                self.requests, self.tokens = Headers("requests"), Headers("tokens")
+
+    def believed(self, limits: RateLimits | None) -> RateLimits | None:
+        """What the headers of a refusal say; nothing where answers show no limits.
+
+        Servers that show limits with refusals only say the same each time (nothing remains, for minutes), whatever
+        they let in a moment later.
+        """
+        return limits if self._by_answers or not self._by_none else None
 
     def learn(self, now: float, lease: Lease, limits: RateLimits) -> None:
         """The headers of the answer to this request, or of its refusal."""
