@@ -57,7 +57,7 @@ def shaped(columns: Sequence[ResultColumn], results: Mapping[str, Sequence[Any]]
     for column, values in zip(columns, results.values(), strict=True):
         if column.kind == "strings":
             found[column.name] = [[value] if isinstance(value, str) else value for value in values]
-        elif column.kind == "string":
+        elif column.kind == "string" and list in map(type, values):
             found[column.name] = [value[0] if isinstance(value, list) else value for value in values]
         else:
             found[column.name] = values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from batchchat.checkpoint import schema
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 State = Literal["answered", "length", "empty", "failed"]
 _AT = {name: at for at, name in enumerate(schema.OUTCOME_COLUMNS)}
+_ANSWERED, _CHOICES = itemgetter(_AT["answered"]), itemgetter(_AT["choices"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,15 +89,13 @@ def columns(rows: Sequence[Sequence[Any] | None], names: Sequence[str]) -> dict[
     Column by column: what is the same for every row is not asked of each.
     """
     whole = [row for row in rows if row is not None]
-    stored = list(zip(*whole, strict=True)) or [()] * (len(_AT) + 1)
-    plain = 0 not in stored[_AT["answered"]] and set(stored[_AT["choices"]]) <= {1}
+    plain = all(map(_ANSWERED, whole)) and set(map(_CHOICES, whole)) <= {1}
     found: dict[str, list[Any]] = {}
     for name in names:
         reader = _READERS.get(name)
         if reader is None or (plain and name in _AS_STORED):
-            values = list(stored[_AT[name]])
-        else:
-            values = [reader(row) for row in whole]
+            reader = itemgetter(_AT[name])
+        values = list(map(reader, whole))
         if len(whole) < len(rows):
             following = iter(values)
             values = [None if row is None else next(following) for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from batchchat.tables import without_surrogates
 
@@ -35,7 +35,12 @@ def strings(values: Sequence[str | None]) -> Any:
     """Texts; a lone surrogate becomes U+FFFD."""
     import pyarrow as pa
 
-    texts = [value or "" for value in values]
+    if None in values:
+        if values.count(None) == len(values):  # as errors are, in a job that went well
+            return pa.nulls(len(values), pa.string())
+        texts = [value or "" for value in values]
+    else:
+        texts = list(cast("Sequence[str]", values))
     joined = "".join(texts)
     if joined.isascii():
         raw, lengths = joined.encode("ascii"), map(len, texts)

@@ -55,7 +55,7 @@ class Results:
         for column in self.columns:
             values = piece[column.name]
             if column.kind == "string":
-                size += sum(len(value) for value in values if value is not None)
+                size += sum(map(len, filter(None, values)))
             elif column.kind == "strings":
                 size += sum(len(text) for value in values if value is not None for text in value if text is not None)
             else:
