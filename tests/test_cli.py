@@ -58,9 +58,35 @@ def test_help_imports_nothing_heavy(words):
     code = (
         "import sys\nfrom batchchat.cli.app import entry\n"
         f"status = entry({words!r})\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], status, file=sys.stderr)"
+        f"print([name for name in {(*HEAVY, 'typer')!r} if name in sys.modules], status, file=sys.stderr)"
     )
     assert python(code=code).stderr == "[] 0\n"
+
+
+def test_the_first_page_lists_every_command(run):
+    """`batchchat --help` names each command with its first sentence, and so does `batchchat --help run`."""
+    status, out, err = run("--help")
+    assert (status, err) == (0, "")
+    assert [name for name in PAGES if f"\n  {name} " not in out] == []
+    assert PAGES.keys() == app.COMMANDS.keys()
+    assert run("--help", "run") == run("-h") == (0, out, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("batchchat est", "estimate"), ("batchchat run --tempe", "--temperature")]
+)
+def test_the_shell_completes_commands_and_options(typed, offered):
+    """What the shell asks for while somebody types is answered with commands and their options."""
+    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_BATCHCHAT_COMPLETE": "complete_bash"}
+    ended = subprocess.run(
+        [sys.executable, "-c", "from batchchat.cli.app import entry; entry([])"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), **asked},
+        timeout=30,
+        check=False,
+    )
+    assert ended.stdout.split() == [offered]
 
 
 def test_without_arguments_three_commands_are_shown(run):

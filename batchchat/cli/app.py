@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from batchchat import defaults
 from batchchat.cli import (
     compare,
@@ -26,12 +24,16 @@ from batchchat.cli import (
     stream,
     typed,
 )
-from batchchat.cli.page import PAGES
+from batchchat.cli.page import HELP_SENTENCE, PAGES, front_page
 from batchchat.spelling import did_you_mean, nearest
 from batchchat.tables import find_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import typer
+
+    from batchchat.cli.option import Commands
 
 _START = """\
 batchchat: a chat completion for every row of a table.
@@ -47,38 +49,52 @@ Look at the request that row 1 would send, without sending it:
 
 The key is read from OPENAI_API_KEY; another endpoint is named with --base-url or OPENAI_BASE_URL.
 batchchat --help lists the commands, batchchat run --help the options."""
+_WHAT = "A chat completion for every row of a table: fast, cheap, and safe to leave alone overnight."
+_VERSION = "Print the version"
+_ENTRY_OPTIONS = (
+    ("--version", _VERSION),
+    ("--install-completion", "Install completion for the current shell"),
+    ("--show-completion", "Show completion for the current shell, to copy it or customize the installation"),
+    ("-h, --help", HELP_SENTENCE),
+)
 # What is typed for a key where there is no such option: the key is not said again.
 _KEYS = frozenset({"--api-key", "--api_key", "--apikey", "--key", "--openai-api-key", "--openai-key", "--token"})
 
-app = typer.Typer(
-    name="batchchat",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def tell_version(wanted: bool) -> None:
-    """Print the version and leave."""
-    if wanted:
-        stream.emit(f"batchchat {_version()}")
-        raise typer.Exit
-
-
-@app.callback()
-def start(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=tell_version, help="Print the version")
-    ] = False,
-) -> None:
-    """A chat completion for every row of a table: fast, cheap, and safe to leave alone overnight."""
-    assert not version  # its callback has left
-
+COMMANDS: Commands = {}
+"""What adds each command."""
 
 for part in (run, resume, estimate, status, rows, compare, export, report, show, serve, demo):
-    part.register(app)
+    part.register(COMMANDS)
+
+
+def typed_app(words: Sequence[str]) -> typer.Typer:
+    """What reads a command line: Typer, with the one command that is named, or with all of them."""
+    import typer
+
+    app = typer.Typer(
+        name="batchchat",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def tell_version(wanted: bool) -> None:
+        if wanted:
+            stream.emit(f"batchchat {_version()}")
+            raise typer.Exit
+
+    version = typer.Option("--version", is_eager=True, callback=tell_version, help=_VERSION)
+
+    def start(*, version: bool = False) -> None:
+        assert not version  # its callback has left
+
+    start.__doc__ = _WHAT
+    start.__annotations__["version"] = Annotated[bool, version]
+    app.callback()(start)
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        COMMANDS[name](app)
+    return app
 
 
 def entry(words: Sequence[str] | None = None) -> int:
@@ -90,6 +106,9 @@ def entry(words: Sequence[str] | None = None) -> int:
     if (text := _at_once(words)) is not None:
         stream.emit(text)
         return 0
+    import typer
+
+    app = typed_app(words)
     try:
         returned: Any = app(args=words, prog_name="batchchat", standalone_mode=False)
     except typer.Abort:
@@ -105,9 +124,11 @@ def entry(words: Sequence[str] | None = None) -> int:
 
 
 def _at_once(words: Sequence[str]) -> str | None:
-    """The page of a plain question, which Typer would load its validation for; None where there is more to do."""
+    """The page of a plain question, for which Typer need not be loaded; None where there is more to do."""
     if not words:
         return _START
+    if words[0] in {"-h", "--help"}:
+        return front_page(_WHAT, _ENTRY_OPTIONS)
     plain = len(words) == 2 and words[0] in PAGES and words[1] in {"-h", "--help"}
     return PAGES[words[0]].render() if plain else None
 

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    import typer
-
     from batchchat.api import Comparison
     from batchchat.api.comparison import Changed
+    from batchchat.cli.option import Commands
 
 _FORMATS = ("text", "md")
 _WIDEST = 48
@@ -32,9 +31,9 @@ _OPTIONS = (
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "compare", arguments=[_A, _B], options=_OPTIONS)(compare)
+    command(commands, "compare", arguments=[_A, _B], options=_OPTIONS)(compare)
 
 
 def compare(

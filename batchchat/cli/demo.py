@@ -15,7 +15,7 @@ from batchchat.cli.grid import plain
 from batchchat.cli.option import Argument, command
 
 if TYPE_CHECKING:
-    import typer
+    from batchchat.cli.option import Commands
 
 _FILES = ("reviews.csv", "label_reviews.toml", "label.json", "SOURCES.md")
 _JOB = "label_reviews.toml"
@@ -30,9 +30,9 @@ _FOLDER = Argument(
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "demo", arguments=[_FOLDER])(demo)
+    command(commands, "demo", arguments=[_FOLDER])(demo)
 
 
 def demo(*, folder: str | None) -> int:

@@ -15,9 +15,8 @@ from batchchat.cli.tally import Tally
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
-    import typer
-
     from batchchat.api import Estimated, Summary
+    from batchchat.cli.option import Commands
     from batchchat.job import Job
 
 _SAYS = {
@@ -32,9 +31,9 @@ _COMPARE = Option(
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "estimate", arguments=[INPUT], options=[_COMPARE, *_OPTIONS])(estimate)
+    command(commands, "estimate", arguments=[INPUT], options=[_COMPARE, *_OPTIONS])(estimate)
 
 
 def estimate(*, input: str, compare: str | None, json: bool, quiet: bool, **options: Any) -> int:  # noqa: A002 - the contract's own word

@@ -10,7 +10,7 @@ from batchchat.cli.option import Option, command
 from batchchat.cli.options import ADD_COLUMNS, JOB, OUTPUT, OVERWRITE, SAFE_CSV
 
 if TYPE_CHECKING:
-    import typer
+    from batchchat.cli.option import Commands
 
 _OPTIONS = (
     replace(OUTPUT, group="Options", default=None, help="Another table than the job's own output"),
@@ -21,9 +21,9 @@ _OPTIONS = (
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "export", arguments=[JOB], options=_OPTIONS)(export)
+    command(commands, "export", arguments=[JOB], options=_OPTIONS)(export)
 
 
 def export(

@@ -39,7 +39,7 @@ terminal after it.
 
 def manual() -> str:
     """The whole page."""
-    assert app.app.registered_commands
+    assert app.COMMANDS.keys() == PAGES.keys()
     return "\n".join([_HEAD, *(line for sheet in PAGES.values() for line in _command(sheet))]).rstrip() + "\n"
 
 

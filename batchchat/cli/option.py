@@ -1,7 +1,8 @@
 """An option as data, and how a command takes a table of them.
 
 Typer reads a command's options from its signature. Commands here share some fifty options, so the signature is made of
-a table; the same table is what `--help` and the command page are written from. Only public names of Typer are used.
+a table; the same table is what `--help` and the command page are written from. Only public names of Typer are used, and
+Typer itself is imported when a command line is to be read: a page of help is made without it, in half the time.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import typer
-
 from batchchat.cli import failure, page
 from batchchat.errors import Misspelt, UsageError
 from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import typer
+
+    Commands = dict[str, Callable[[typer.Typer], None]]
+    """By its name, what adds a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,8 @@ class Option:
 
     def parameter(self) -> inspect.Parameter:
         """The option as Typer takes it."""
+        import typer
+
         spelled = f"{self.long}/--no-{self.long[2:]}" if self.negative else self.long
         names = [spelled, self.short] if self.short else [spelled]
         # Numbers are taken as text, and read by `value`: one way to say what is wrong with one.
@@ -101,13 +107,13 @@ DEBUG = Option(name="debug", help="Show the traceback of an error", kind=bool, g
 
 
 def command(
-    app: typer.Typer,
+    commands: Commands,
     name: str,
     *,
     arguments: Sequence[Argument] = (),
     options: Sequence[Option] = (),
     further: Callable[[], Sequence[Option]] | None = None,
-) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
+) -> Callable[[Callable[..., int | None]], None]:
     """Make a command of a function; `--help` and `--debug` come by themselves.
 
     The function gets every argument and option by name and returns its exit status (None is 0). What it raises becomes
@@ -115,37 +121,43 @@ def command(
     and where such an option was typed, not for every command line.
     """
 
-    def register(function: Callable[..., int | None]) -> Callable[..., None]:
-        taken = [*options, DEBUG]
+    def register(function: Callable[..., int | None]) -> None:
+        taken = (*options, DEBUG)
         text = inspect.getdoc(function) or ""
         sheet = page.Page(name=name, text=text, arguments=arguments, options=taken, further=further)
-
-        @functools.wraps(function)
-        def invoke(*, ctx: typer.Context, debug: bool, **words: Any) -> None:
-            words.pop("help")
-
-            def call() -> int | None:
-                read = {option.name: option.value(words[option.name]) for option in options}
-                more = _take(ctx.args, further()) if further is not None and ctx.args else {}
-                return function(**{**words, **read, **more})
-
-            raise typer.Exit(failure.status_of(call, debug=debug))
-
-        parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
-        parameters += [_positional(argument) for argument in arguments]
-        parameters += [option.parameter() for option in taken]
-        parameters.append(_help(sheet))
-        # Typer asks inspect and typing: both are told what the table says.
-        cast(Any, invoke).__signature__ = inspect.Signature(parameters)
-        invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        open_ended = {"allow_extra_args": True, "ignore_unknown_options": True} if further is not None else {}
-        app.command(name, help=text, short_help=sheet.summary, add_help_option=False, context_settings=open_ended)(
-            invoke
-        )
         page.PAGES[name] = sheet
-        return invoke
+        commands[name] = functools.partial(_add, sheet=sheet, function=function)
 
     return register
+
+
+def _add(app: typer.Typer, *, sheet: page.Page, function: Callable[..., int | None]) -> None:
+    """Make a command of a function and its page."""
+    import typer
+
+    @functools.wraps(function)
+    def invoke(*, ctx: typer.Context, debug: bool, **words: Any) -> None:
+        words.pop("help")
+
+        def call() -> int | None:
+            read = {option.name: option.value(words[option.name]) for option in sheet.options if option is not DEBUG}
+            more = _take(ctx.args, sheet.further()) if sheet.further is not None and ctx.args else {}
+            return function(**{**words, **read, **more})
+
+        raise typer.Exit(failure.status_of(call, debug=debug))
+
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    parameters += [_positional(argument) for argument in sheet.arguments]
+    parameters += [option.parameter() for option in sheet.options]
+    parameters.append(_help(sheet))
+    # Typer asks inspect and typing: both are told what the table says.
+    cast(Any, invoke).__signature__ = inspect.Signature(parameters)
+    invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    open_ended = {"allow_extra_args": True, "ignore_unknown_options": True} if sheet.further is not None else {}
+    taken = app.command(
+        sheet.name, help=sheet.text, short_help=sheet.summary, add_help_option=False, context_settings=open_ended
+    )
+    taken(invoke)
 
 
 def _take(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
@@ -174,6 +186,8 @@ def _take(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
 
 
 def _positional(argument: Argument) -> inspect.Parameter:
+    import typer
+
     settings = typer.Argument(metavar=argument.metavar, help=argument.help, show_default=False)
     taken: Any = str | None if argument.optional else str
     return inspect.Parameter(
@@ -185,6 +199,8 @@ def _positional(argument: Argument) -> inspect.Parameter:
 
 
 def _help(sheet: page.Page) -> inspect.Parameter:
+    import typer
+
     def show(value: bool) -> None:
         if value:
             typer.echo(sheet.render())

@@ -49,7 +49,7 @@ class Page:
 
     def render(self, width: int | None = None) -> str:
         """The page as text, as wide as the terminal allows."""
-        width = width or max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((100, 24)).columns - 1))
+        width = width or _width()
         lines = [f"Usage: {self.usage}", ""]
         for paragraph in self.text.split("\n\n"):
             lines += [*_paragraph(paragraph, width), ""]
@@ -65,6 +65,18 @@ PAGES: dict[str, Page] = {}
 """Every command's page, by its name."""
 
 
+def front_page(text: str, options: Sequence[tuple[str, str]]) -> str:
+    """The page of the program itself: what it does, its own options, and its commands."""
+    width = _width()
+    lines = ["Usage: batchchat COMMAND [ARGS]...", "", *_paragraph(text, width)]
+    commands = [(name, sheet.summary) for name, sheet in PAGES.items()]
+    for heading, entries in (("Options", options), ("Commands", commands)):
+        lines += ["", f"{heading}:"]
+        for name, said in entries:
+            lines += _entry(name, said, width)
+    return "\n".join(lines)
+
+
 def spelling(option: Option) -> str:
     """The option as it is typed: `-m, --model NAME`."""
     name = f"{option.long}/--no-{option.long[2:]}" if option.negative else option.long
@@ -78,6 +90,10 @@ def sentence(option: Option) -> str:
 
 
 _METAVARS = {str: "TEXT", int: "N", float: "NUMBER", list: "TEXT"}
+
+
+def _width() -> int:
+    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((100, 24)).columns - 1))
 
 
 def _paragraph(paragraph: str, width: int) -> Iterator[str]:

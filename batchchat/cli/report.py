@@ -10,14 +10,14 @@ from batchchat.cli.option import command
 from batchchat.cli.options import JOB, OUTPUT
 
 if TYPE_CHECKING:
-    import typer
+    from batchchat.cli.option import Commands
 
 _PAGE = replace(OUTPUT, group="Options", metavar="PAGE", default="OUTPUT.report.html", help="Where the page is written")
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "report", arguments=[JOB], options=[_PAGE])(report)
+    command(commands, "report", arguments=[JOB], options=[_PAGE])(report)
 
 
 def report(*, job: str, output: str | None) -> None:

@@ -10,12 +10,12 @@ from batchchat.cli.options import JOB, RESUMED
 from batchchat.errors import JobStopped
 
 if TYPE_CHECKING:
-    import typer
+    from batchchat.cli.option import Commands
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "resume", arguments=[JOB], options=RESUMED)(resume)
+    command(commands, "resume", arguments=[JOB], options=RESUMED)(resume)
 
 
 def resume(*, job: str, json: bool, quiet: bool, **options: Any) -> int:

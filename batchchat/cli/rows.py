@@ -19,9 +19,8 @@ from batchchat.spelling import did_you_mean, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import typer
-
     from batchchat.api import RowAnswer
+    from batchchat.cli.option import Commands
 
 _FORMATS = ("table", "csv", "json")
 _OPTIONS = (
@@ -38,9 +37,9 @@ _OPTIONS = (
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "rows", arguments=[JOB], options=_OPTIONS)(rows)
+    command(commands, "rows", arguments=[JOB], options=_OPTIONS)(rows)
 
 
 def rows(

@@ -12,8 +12,7 @@ from batchchat.cli.options import INPUT, NOT_OF_THE_JOB, SHARED
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
-    import typer
-
+    from batchchat.cli.option import Commands
     from batchchat.job import Job
 
 
@@ -22,9 +21,9 @@ _SAVE = Option(
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "run", arguments=[INPUT], options=[*SHARED, _SAVE])(run)
+    command(commands, "run", arguments=[INPUT], options=[*SHARED, _SAVE])(run)
 
 
 def run(

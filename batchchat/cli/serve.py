@@ -9,7 +9,7 @@ from batchchat import defaults
 from batchchat.cli.option import Option, command
 
 if TYPE_CHECKING:
-    import typer
+    from batchchat.cli.option import Commands
 
 _OPTIONS = (
     Option(
@@ -24,9 +24,9 @@ _OPTIONS = (
 )
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command; what the simulator can be told is asked of it when it is needed."""
-    command(app, "serve", options=_OPTIONS, further=settings)(serve)
+    command(commands, "serve", options=_OPTIONS, further=settings)(serve)
 
 
 def serve(*, model: str | None, host: str | None, port: int | None, **given: Any) -> int:

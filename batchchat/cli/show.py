@@ -16,9 +16,8 @@ from batchchat.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import typer
-
     from batchchat.api import ShownRequest
+    from batchchat.cli.option import Commands
     from batchchat.job import Job
 
 _FIRST = 1
@@ -34,9 +33,9 @@ _OWN = (
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})")
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "show", arguments=[INPUT], options=[*_OWN, *SHARED])(show)
+    command(commands, "show", arguments=[INPUT], options=[*_OWN, *SHARED])(show)
 
 
 def show(

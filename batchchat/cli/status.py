@@ -13,17 +13,16 @@ from batchchat.cli.options import JOB
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import typer
-
     from batchchat.api import Status
+    from batchchat.cli.option import Commands
 
 _JOB = replace(JOB, optional=True, help=f"{JOB.help}; without one, the jobs of this folder are listed")
 _JSON = Option(name="json", kind=bool, help="Print it as JSON")
 
 
-def register(app: typer.Typer) -> None:
+def register(commands: Commands) -> None:
     """Add the command."""
-    command(app, "status", arguments=[_JOB], options=[_JSON])(status)
+    command(commands, "status", arguments=[_JOB], options=[_JSON])(status)
 
 
 def status(*, job: str | None, json: bool) -> None:
