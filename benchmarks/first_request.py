@@ -31,7 +31,7 @@ def first_request(table: Path) -> float:
     with socket.create_server(("127.0.0.1", 0)) as server, tempfile.TemporaryDirectory() as folder:
         server.settimeout(60)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        job = [str(table), "-o", str(Path(folder, "out.parquet")), "-m", "sim", "--base-url", url, "-c", "64", "--quiet"]
+        job = [str(table), "-o", f"{folder}/out.parquet", "-m", "sim", "--base-url", url, "-c", "64", "--quiet"]
         environ = os.environ | {"OPENAI_API_KEY": "none"}
         began = time.perf_counter()
         client = subprocess.Popen([sys.executable, "-m", "batchchat", "run", *job], env=environ)
