@@ -72,23 +72,6 @@ def test_the_first_page_lists_every_command(run):
     assert run("--help", "run") == run("-h") == (0, out, "")
 
 
-@pytest.mark.parametrize(
-    ("typed", "offered"), [("batchchat est", "estimate"), ("batchchat run --tempe", "--temperature")]
-)
-def test_the_shell_completes_commands_and_options(typed, offered):
-    """What the shell asks for while somebody types is answered with commands and their options."""
-    asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_BATCHCHAT_COMPLETE": "complete_bash"}
-    ended = subprocess.run(
-        [sys.executable, "-c", "from batchchat.cli.app import entry; entry([])"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), **asked},
-        timeout=30,
-        check=False,
-    )
-    assert ended.stdout.split() == [offered]
-
-
 def test_without_arguments_three_commands_are_shown(run):
     """No arguments: at most 24 lines, three commands to paste, nothing on stderr."""
     status, out, err = run()
