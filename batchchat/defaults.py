@@ -57,4 +57,7 @@ ROWS_SHOWN = 20
 # How many differing rows `compare` shows.
 CHANGED_SHOWN = 10
 
+# How long a notice of a job's end may take.
+NOTICE_SECONDS = 10.0
+
 CHECKPOINT_SUFFIX = ".batchchat"

@@ -15,6 +15,8 @@ before a command runs, so that `--help` is quick.
     progress.py   how it is shown
     answer.py     one answer beside its prompt
     ending.py     what is said when it ended
+    ends.py       what is done then: tolerance.py (which failures are no failure), a notice
+    window.py     the title of the terminal's window, and the bell
     typed.py      what was typed, with a word changed: the next command
     mend.py       the command that would have been right
     grid.py       rows beside their answers

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from batchchat import defaults
 from batchchat.cli.page import PAGES, sentence
+from batchchat.records import ADDED_COLUMNS
 from batchchat.tables import find_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from batchchat.cli.option import Option
     from batchchat.cli.page import Page
@@ -29,7 +30,7 @@ _FOR_SHELLS = {
 }
 _TEMPLATES = frozenset({"prompt", "system"})
 _COLUMNS = frozenset({"gold"})
-_KINDS = ("failed", "length", "empty")
+_LISTS: dict[str, Collection[str]] = {"retry": ("failed", "length", "empty"), "add_columns": ADDED_COLUMNS}
 _JOB_SUFFIXES = (".toml", defaults.CHECKPOINT_SUFFIX)
 # What is open at the cursor: the name that is being written, plain or as row['name'].
 _OPEN = re.compile(r"\{([{%])(?:(?!\}\}|%\}).)*$", re.DOTALL)
@@ -129,8 +130,8 @@ def _values(line: Line, option: Option, begun: str, quote: str) -> list[str]:
         return list(_in_template(_columns(line), begun, quote))
     if name == "where":
         return list(_named(_columns(line), begun, quote, end=""))
-    if name.endswith("_columns") or name == "retry":
-        return list(_one_more(_KINDS if name == "retry" else _columns(line), begun))
+    if name in _LISTS:
+        return list(_one_more(_LISTS[name], begun))
     known: Sequence[str] = option.metavar.split("|") if "|" in option.metavar else ()
     if name in _COLUMNS or name.endswith("_column"):
         known = _columns(line)
@@ -139,7 +140,7 @@ def _values(line: Line, option: Option, begun: str, quote: str) -> list[str]:
     return [word for word in known if word.startswith(begun)]
 
 
-def _one_more(known: Sequence[str], begun: str) -> Iterator[str]:
+def _one_more(known: Collection[str], begun: str) -> Iterator[str]:
     """A list by commas, with one name more."""
     before, comma, last = begun.rpartition(",")
     said = before.split(",")

@@ -51,6 +51,13 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
         yield from _after_a_run(summary, job, quiet=quiet)
 
 
+def headline(summary: Summary, name: str) -> str:
+    """The summary in a line, for a notice: nothing but names and numbers."""
+    why = f"stopped ({summary.stop_reason}), " if summary.stop_reason else ""
+    cost = [] if summary.cost_usd is None else [amount.money(summary.cost_usd)]
+    return f"{name}: {why}{', '.join([*_counts(summary), *cost, amount.duration(summary.elapsed_s)])}"
+
+
 def _after_a_trial(summary: Summary, job: Job) -> Iterator[str]:
     """What may be next: what is changed is tried on the same rows; the whole."""
     trial = ("--sample", "--seed-rows", "--rows", "--restart", "--json", "--yes")
@@ -109,12 +116,17 @@ def _about_the_rest(summary: Summary, job: Job, name: str) -> str:
     return f"{said}: batchchat resume {name} --limit N, with a larger N"
 
 
-def _of_the_rows(summary: Summary) -> str:
-    parts = [f"{summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
+def _counts(summary: Summary) -> list[str]:
+    parts = [amount.counted(summary.rows, "row", "rows")]
+    parts += [f"{summary.succeeded:,} succeeded", f"{summary.failed:,} failed"]
     parts += [f"{summary.pending:,} pending"] if summary.pending else []
     parts += [f"{summary.skipped:,} skipped"] if summary.skipped else []
+    return parts
+
+
+def _of_the_rows(summary: Summary) -> str:
     where = f"{short(summary.output)}: " if summary.output else ""
-    return f"{where}{', '.join([amount.counted(summary.rows, 'row', 'rows'), *parts])}"
+    return f"{where}{', '.join(_counts(summary))}"
 
 
 def _of_a_trial(summary: Summary) -> str:

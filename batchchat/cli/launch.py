@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchchat.cli import answer, ending, header, stream
+from batchchat.cli import answer, ending, failure, header, stream
+from batchchat.cli.ends import End
 from batchchat.cli.progress import display
 from batchchat.cli.tally import Tally
 from batchchat.errors import JobStopped
@@ -21,35 +23,51 @@ if TYPE_CHECKING:
     from batchchat.job import Job
 
 
-def launch(job: Job, *, as_json: bool, quiet: bool) -> int:
+def launch(job: Job, *, as_json: bool, quiet: bool, end: End | None = None) -> int:
     """Run the job to its exit status, and say how it went."""
-    from batchchat.api import execute
-
-    tally = Tally()
+    end = end or End()
     try:
-        with display(tally, file=sys.stderr, quiet=quiet, show=_show(job, as_json=as_json)) as pause:
-
-            def confirm(found: Plan) -> None:
-                if quiet and not header.may_ask(job):
-                    return
-                plan = _priced(found, job)
-                with pause():
-                    if not quiet:
-                        stream.tell(header.lines(plan))
-                    header.confirm(plan, job)
-
-            summary = execute(job, observer=tally, confirm=confirm)
+        summary, tally = _run(job, as_json=as_json, quiet=quiet)
     except JobStopped as stopped:
+        facts = ending.of_the_stopped(stopped, checkpoint=job.checkpoint_path)
         if as_json:
-            stream.emit_json(ending.of_the_stopped(stopped, checkpoint=job.checkpoint_path))
+            stream.emit_json(facts)
+        end.notify(f"{_name(job)}: stopped ({stopped.stop_reason})", facts, status=failure.exit_status(stopped))
         raise
+    summary = end.judged(summary)
     if as_json:
         stream.emit_json(summary.answers if job.rows.trial else summary.as_dict())
     elif job.rows.trial:
         _show_rest(summary, tally)
     for line in ending.sentences(summary, job=job, quiet=quiet):
         stream.tell(line)
+    end.notify(ending.headline(summary, _name(job)), summary.as_dict(), status=summary.status)
     return summary.status
+
+
+def _run(job: Job, *, as_json: bool, quiet: bool) -> tuple[Summary, Tally]:
+    """The job's run, with its progress."""
+    from batchchat.api import execute
+
+    tally = Tally()
+    name = "" if job.rows.trial else _name(job)
+    with display(tally, file=sys.stderr, quiet=quiet, show=_show(job, as_json=as_json), name=name) as pause:
+
+        def confirm(found: Plan) -> None:
+            if quiet and not header.may_ask(job):
+                return
+            plan = _priced(found, job)
+            with pause():
+                if not quiet:
+                    stream.tell(header.lines(plan))
+                header.confirm(plan, job)
+
+        return execute(job, observer=tally, confirm=confirm), tally
+
+
+def _name(job: Job) -> str:
+    """The job in a word or two."""
+    return Path(job.output_path).name
 
 
 def _show(job: Job, *, as_json: bool) -> Show | None:

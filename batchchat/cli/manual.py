@@ -27,6 +27,10 @@ stdout carries only what was asked for; messages go to stderr.
 the input's columns: after `--prompt-column`, and inside a template, as in `--prompt 'Label: {{ re<Tab>`. Open a new
 terminal after it.
 
+A run that takes the night can say when it has ended: `--notify` posts the summary (that of `--json`, with a sentence as
+`text` and the `exit_status`) to the URL in the variable `BATCHCHAT_NOTIFY`. It takes ten seconds at most and changes
+nothing about the job; the URL is shown nowhere. `--ok-failed 0.5%` makes the exit status 0 where no more rows failed.
+
 | exit status | means |
 | --- | --- |
 | 0 | every row has a completion |

@@ -203,5 +203,14 @@ RESUMED = (
     YES,
     *TELLING,
 )
+# How a job that was run ends.
+ENDING = (
+    _job(
+        name="ok_failed",
+        metavar="N|P%",
+        help="Exit 0 also where at most N rows, or P per cent of them, failed",
+    ),
+    _job(name="notify", kind=bool, help="Post the summary as JSON to the URL in BATCHCHAT_NOTIFY when the job ends"),
+)
 # What only the command line knows; the rest goes to the job as it is.
-NOT_OF_THE_JOB = frozenset({"json", "quiet"})
+NOT_OF_THE_JOB = frozenset({"json", "quiet", "ok_failed", "notify"})

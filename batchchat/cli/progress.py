@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from batchchat.cli.tally import Pace, Tally, sentence
+from batchchat.cli.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +30,17 @@ _PER_SECOND = 4
 
 
 @contextlib.contextmanager
-def display(tally: Tally, *, file: TextIO | None, quiet: bool, show: Show | None = None) -> Iterator[Pause]:
-    """Show the tally as long as the context lasts, and answers as they come; gives the way to pause it."""
+def display(
+    tally: Tally, *, file: TextIO | None, quiet: bool, show: Show | None = None, name: str = ""
+) -> Iterator[Pause]:
+    """Show the tally as long as the context lasts, and answers as they come; gives the way to pause it.
+
+    With a name, the terminal's window has it in its title, and the bell rings at the end.
+    """
     if quiet or file is None:
         yield contextlib.nullcontext
     elif file.isatty():
-        with _at_terminal(tally, file, show) as pause:
+        with _at_terminal(tally, file, show, name) as pause:
             yield pause
     else:
         with lines(tally, file, show=show):
@@ -80,7 +86,7 @@ def lines(
 
 
 @contextlib.contextmanager
-def _at_terminal(tally: Tally, file: TextIO, show: Show | None) -> Iterator[Pause]:
+def _at_terminal(tally: Tally, file: TextIO, show: Show | None, name: str) -> Iterator[Pause]:
     from rich.console import Console
     from rich.live import Live
 
@@ -90,6 +96,7 @@ def _at_terminal(tally: Tally, file: TextIO, show: Show | None) -> Iterator[Paus
             yield contextlib.nullcontext
         return
     pace = Pace()
+    window = Window(console.file, name) if name and not console.legacy_windows else None
 
     def print_news() -> None:
         while tally.notes:
@@ -98,6 +105,8 @@ def _at_terminal(tally: Tally, file: TextIO, show: Show | None) -> Iterator[Paus
 
     def draw() -> RenderableType:
         print_news()
+        if window is not None:
+            window.draw(tally)
         return _lines_of_terminal(tally, pace.rate(time.monotonic(), tally.settled_rows), console)
 
     live = Live(
@@ -112,9 +121,13 @@ def _at_terminal(tally: Tally, file: TextIO, show: Show | None) -> Iterator[Paus
         finally:
             live.start()
 
-    with live:
-        yield pause
-    print_news()
+    try:
+        with live:
+            yield pause
+        print_news()
+    finally:
+        if window is not None:
+            window.end(tally)
 
 
 class _Closable:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat.cli import header, launch, stream
+from batchchat.cli.ends import ends
 from batchchat.cli.option import Option, command
-from batchchat.cli.options import INPUT, NOT_OF_THE_JOB, SHARED
+from batchchat.cli.options import ENDING, INPUT, NOT_OF_THE_JOB, SHARED
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _SAVE = Option(
 
 def register(commands: Commands) -> None:
     """Add the command."""
-    command(commands, "run", arguments=[INPUT], options=[*SHARED, _SAVE])(run)
+    command(commands, "run", arguments=[INPUT], options=[*SHARED, *ENDING, _SAVE])(run)
 
 
 def run(
@@ -31,6 +32,8 @@ def run(
     input: str,  # noqa: A002 - the contract's own word
     json: bool,
     quiet: bool,
+    ok_failed: str | None,
+    notify: bool,
     save_job: str | None,
     **options: Any,
 ) -> int:
@@ -44,6 +47,7 @@ def run(
     from batchchat.job import resolve
 
     assert not NOT_OF_THE_JOB & options.keys()
+    end = ends(ok_failed=ok_failed, notify=notify, env_file=options["env_file"])
     job = resolve(options, input=input, need_key=save_job is None)
     if save_job is not None:
         return _save(job, save_job, quiet=quiet)
@@ -54,7 +58,7 @@ def run(
         else:
             stream.emit(header.lines(plan))
         return 0
-    return launch.launch(approve(job), as_json=json, quiet=quiet)
+    return launch.launch(approve(job), as_json=json, quiet=quiet, end=end)
 
 
 def _save(job: Job, path: str, *, quiet: bool) -> int:

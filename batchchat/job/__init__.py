@@ -14,6 +14,7 @@ environment. It opens no table, asks no endpoint and knows no default of its own
     endpoint.py  URL, headers, keys, and which host may have one
     settings.py  Job and its parts
     profile.py   what a person says once for all jobs
+    notice.py    where a notice of a job's end goes
     envfile.py   variables out of a file
     resolve.py   the way from layers to a Job
     shown.py     every setting and where it comes from
@@ -23,6 +24,7 @@ environment. It opens no table, asks no endpoint and knows no default of its own
 from __future__ import annotations
 
 from batchchat.job.endpoint import approved, looks_secret, needs_approval, secret_variables
+from batchchat.job.notice import notice_url
 from batchchat.job.profile import known_names
 from batchchat.job.resolve import resolve, resume
 from batchchat.job.rows import parse_rows
@@ -55,6 +57,7 @@ __all__ = [
     "known_names",
     "looks_secret",
     "needs_approval",
+    "notice_url",
     "parse_rows",
     "resolve",
     "resume",

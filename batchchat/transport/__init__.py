@@ -8,6 +8,7 @@ Accepted: aiohttp is imported with this room, which is imported only when a run 
 
 from __future__ import annotations
 
+from batchchat.transport.notice import post
 from batchchat.transport.session import Transport
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "post"]
