@@ -250,7 +250,9 @@ class Client:
         prompt_tokens = int(len(request.body) / self._bytes_per_token) + 1
         limit = request.completion_limit
         tokens = limiter.estimate(prompt_tokens, None if limit is None else limit * request.choices)
-        lease = await self._held(limiter.acquire(tokens, front=front))
+        lease = None if self._stopping else limiter.admit(tokens, front=front)
+        if lease is None:
+            lease = await self._held(limiter.acquire(tokens, front=front))
         now = self._clock()
         if tally.sent:
             tally.interval = now - tally.sent_at

@@ -1,6 +1,6 @@
-"""Direct: one POST after the other to one address, on the connections that aiohttp pools.
+"""Direct: one POST after the other to one address, on connections that aiohttp made.
 
-aiohttp's connector opens, secures and keeps connections, and its protocol writes and parses, both as they are. What is
+Its connector opens and secures them, and its protocol writes and parses, both as they are. What is
 left out is its session, request and response, which serve every case of HTTP and build their headers, contexts and
 tasks anew each time: 40 of the 60 microseconds that a request costs (docs/performance.md).
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -28,25 +30,26 @@ _NEEDED = (
     (aiohttp.BaseConnector.connect, {"req", "traces", "timeout"}),
     (ResponseHandler.set_response_params, {"read_until_eof"}),
 )
-_LOOKS = 3  # at connections, of which the endpoint ended each as it was taken
+IDLE_SECONDS = 15.0  # that a connection is kept without a request
 _ODD = re.compile(r"[^\t\x20-\x7e]")  # in a header: the session says what it thinks of it
 
 
 class Answer:
     """The head of an answer, and its body as a stream; the part of `aiohttp.ClientResponse` that is used here.
 
-    When the body was read to its end, the connection goes back to the pool by itself.
+    When the body was read to its end, the connection is kept for the next request.
     """
 
-    __slots__ = ("_connection", "content", "headers", "status", "url")
+    __slots__ = ("_connection", "_direct", "content", "headers", "status", "url")
 
-    def __init__(self, connection: Any, url: URL, message: Any, content: aiohttp.StreamReader) -> None:
+    def __init__(self, direct: Direct, connection: Any, message: Any, content: aiohttp.StreamReader) -> None:
+        self._direct = direct
         self._connection = connection
-        self.url = url
+        self.url = direct.url
         self.status: int = message.code
         self.headers: Mapping[str, str] = message.headers
         self.content = content
-        content.on_eof(self._release)
+        content.on_eof(self._ended)
 
     def close(self) -> None:
         """Read no more: the connection is closed, if it was not given back."""
@@ -54,10 +57,14 @@ class Answer:
         if connection is not None:
             connection.close()
 
-    def _release(self) -> None:
+    def _ended(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release()
+        if connection is None:
+            return
+        if 300 <= self.status < 400:
+            connection.release()  # to the pool: where a redirect leads, the session asks
+        else:
+            self._direct.keep(connection)
 
 
 class Direct:
@@ -70,6 +77,8 @@ class Direct:
         self._timeout = session.timeout
         self._request = request
         self._head = head
+        self._kept: deque[tuple[Any, float]] = deque()  # connections without a request, and since when
+        self._closed = False
 
     async def ask(self, body: bytes) -> Answer:
         """Send a body; the answer as soon as its head is there.
@@ -88,19 +97,39 @@ class Direct:
         except BaseException:
             connection.close()
             raise
-        return Answer(connection, self.url, message, content)
+        return Answer(self, connection, message, content)
+
+    def keep(self, connection: Any) -> None:
+        """Keep a connection for a while, the latest to be used first: what is too many gets old, and is closed."""
+        if self._closed or not _is_clean(connection):
+            connection.release()  # the pool closes what cannot be used again
+            return
+        now = time.monotonic()
+        self._kept.append((connection, now))
+        while now - self._kept[0][1] > IDLE_SECONDS:
+            self._kept.popleft()[0].close()
+
+    def close(self) -> None:
+        """Keep nothing more: what is kept goes to the pool."""
+        self._closed = True
+        while self._kept:
+            self._kept.pop()[0].release()
 
     async def _connect(self) -> Any:
         """A connection on which nothing stands that was not asked for: it would be taken for this request's answer."""
-        for _ in range(_LOOKS):
-            try:
-                connection = await self._connector.connect(self._request, traces=[], timeout=self._timeout)
-            except TimeoutError as error:
-                raise aiohttp.ConnectionTimeoutError(str(self.url)) from error
-            if not connection.closed and connection.protocol is not None and not connection.protocol.should_close:
+        while self._kept:
+            connection, since = self._kept.pop()
+            if _is_clean(connection) and time.monotonic() - since <= IDLE_SECONDS:
                 return connection
             connection.close()
-        raise aiohttp.ServerDisconnectedError
+        try:
+            connection = await self._connector.connect(self._request, traces=[], timeout=self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(str(self.url)) from error
+        if connection.closed:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
+        return connection
 
 
 def open_direct(session: aiohttp.ClientSession, url: URL, *, proxied: bool) -> Direct | None:
@@ -114,6 +143,11 @@ def open_direct(session: aiohttp.ClientSession, url: URL, *, proxied: bool) -> D
         return None
     lines = [f"POST {url.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return Direct(session, request, "\r\n".join([*lines, "Content-Length: "]).encode("ascii"))
+
+
+def _is_clean(connection: Any) -> bool:
+    """Whether a connection is open, and nothing was left or came on it unasked."""
+    return not connection.closed and not connection.protocol.should_close
 
 
 def _fits() -> bool:

@@ -22,7 +22,7 @@ from batchchat import defaults
 from batchchat.errors import BadRequest, BatchchatError, EndpointDown, KeyRefused, UnreadableReply, UsageError
 from batchchat.records import Secret
 from batchchat.transport.deadlines import Deadline, Deadlines
-from batchchat.transport.direct import open_direct
+from batchchat.transport.direct import IDLE_SECONDS, open_direct
 from batchchat.transport.faults import Scene, timed_out, translate
 from batchchat.transport.surroundings import allow_files, open_socket, proxy_for, trust
 from batchchat.wire import EventStream, address, error_from, for_endpoint, origin, parse_models, parse_reply
@@ -44,7 +44,6 @@ _LARGE_BODY = 1 << 20  # above it aiohttp wants a file, so that the loop is not 
 _FOLLOWED = frozenset({301, 302, 307, 308})
 _LASTING = frozenset({301, 308})
 _GOODBYE = 0.5  # seconds that a server has to end a stream after it said [DONE]
-_IDLE = 15.0  # seconds that an unused connection is kept
 _DNS_SECONDS = 60
 
 _sending: ContextVar[Deadline] = ContextVar("sending")
@@ -105,7 +104,7 @@ class Transport:
             limit=0,  # the pool limits; a cap here would hold requests back without anybody knowing
             ssl=trust(self._environment) if secure else True,
             ttl_dns_cache=_DNS_SECONDS,
-            keepalive_timeout=_IDLE,
+            keepalive_timeout=IDLE_SECONDS,
             socket_factory=_open_noted,
         )
         self._session = aiohttp.ClientSession(
@@ -123,6 +122,8 @@ class Transport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._deadlines.close()
+        if self._direct is not None:
+            self._direct.close()
         await self._session.close()
 
     @property
@@ -204,6 +205,8 @@ class Transport:
 
     def _open_direct(self) -> None:
         """Do it again whenever the address or the headers change."""
+        if self._direct is not None:
+            self._direct.close()
         self._direct = open_direct(self._session, self._url, proxied=self._proxy is not None)
 
     async def _ask(self, method: str, url: URL, body: bytes | None, deadline: Deadline) -> Response:
