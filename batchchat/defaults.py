@@ -37,6 +37,11 @@ BATCH_ROWS = 1024
 BATCH_BYTES = 8 << 20
 CHECK_BYTES = 1 << 30
 
+# Images that rows name: the largest one (20 MB is what endpoints take), and how many bytes of them, in every form that
+# they have on their way, may be in memory at a time.
+MAX_IMAGE_MB = 20.0
+IMAGE_BYTES = 256 << 20
+
 # Money: above this expected cost a terminal is asked.
 ASK_ABOVE_USD = 10
 

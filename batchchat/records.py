@@ -60,6 +60,25 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image that goes with a request and is put into its body when that is sent.
+
+    Attributes:
+        mark: what stands for it in the body until then: its type and the fingerprint of its bytes.
+        mime: its type, by its content.
+        size, mtime_ns: of the file when it was looked at.
+        path: of the file; None where `data` has the bytes.
+    """
+
+    mark: str
+    mime: str
+    size: int
+    mtime_ns: int = 0
+    path: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """One Chat Completions request, before it is adapted to an endpoint's dialect.
 
@@ -68,12 +87,14 @@ class ChatRequest:
         key: 16 bytes, the fingerprint of `body`.
         choices: `n`, how many choices are asked for.
         completion_limit: `max_completion_tokens` or `max_tokens`, None where neither is set.
+        images: what is to be put into the body when it is sent; their marks stand there.
     """
 
     body: bytes
     key: bytes
     choices: int = 1
     completion_limit: int | None = None
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from batchchat.api.money import longest_answer
 from batchchat.checkpoint import paid_for_nothing, usage_by_model, usages
 from batchchat.records import Usage
 
@@ -115,7 +116,7 @@ def _at_most(models: Mapping[str, Line], job: Job, price: Price | None, attempts
     """What attempts without an answer can have cost: of each the mean prompt, and the longest answer."""
     if price is None:
         return None
-    limit = job.request.get("max_completion_tokens") or job.request.get("max_tokens") or price.context_window
+    limit = longest_answer(job) or price.context_window
     if not attempts or price.free:
         return Decimal(0)
     if limit is None:

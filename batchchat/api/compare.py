@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchchat.job import PromptSettings
+from batchchat.job import PromptSettings, input_folder
 from batchchat.prompt import RequestBuilder
 
 if TYPE_CHECKING:
@@ -21,7 +21,14 @@ def builder_of(body: dict[str, Any], dataset: Dataset) -> RequestBuilder:
     kept = dict(body)
     prompt = {name.partition(".")[2]: kept.pop(name) for name in list(kept) if name.startswith("prompt.")}
     model = kept.pop("model")
-    return RequestBuilder(PromptSettings(**prompt), model=model, parameters=kept, columns=dataset.columns)
+    said = PromptSettings(**prompt)
+    folder = table_folder(dataset) if said.image_column is not None else None
+    return RequestBuilder(said, model=model, parameters=kept, columns=dataset.columns, folder=folder)
+
+
+def table_folder(dataset: Dataset) -> str | None:
+    """The folder that a table lies in; that of data in memory is the working folder."""
+    return input_folder(dataset.name if dataset.paths else "")
 
 
 def stale_rows(journal: Journal, settings: int, dataset: Dataset) -> frozenset[int]:

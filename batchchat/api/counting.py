@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchchat.api.pending import Part, Pending
     from batchchat.cost.tokens import TokenCounter
     from batchchat.dataset import Dataset
+    from batchchat.records import ChatRequest
 
 # Seconds: for a look at the speed, for all rows at most, and for a part of them.
 PROBE, ALL, PART = 2.0, 60.0, 20.0
@@ -41,6 +42,7 @@ class Counted:
         tallies: by the name of the tokenizer, the prompts' lengths.
         share: which part of the open rows was counted.
         whole: False where the rest of the table was not looked at.
+        bounded, unbounded: requests with a limit on their answers, and without; limits: the sum of those limits.
         chain: the settings whose answers count.
         changed: whether a run would be refused, since the job began with other settings.
     """
@@ -51,8 +53,24 @@ class Counted:
     tallies: Mapping[str, PromptTally] = field(default_factory=dict)
     share: float = 1.0
     whole: bool = True
+    bounded: int = 0
+    unbounded: int = 0
+    limits: int = 0
     chain: tuple[int, ...] = ()
     changed: bool = False
+
+    def add(self, request: ChatRequest) -> None:
+        """Note the limit on a request's answer."""
+        if request.completion_limit is None:
+            self.unbounded += 1
+        else:
+            self.bounded += 1
+            self.limits += request.completion_limit
+
+    @property
+    def completion_limit(self) -> float | None:
+        """The mean of the limits on answers, None where some request has none."""
+        return None if self.unbounded or not self.bounded else self.limits / self.bounded
 
     @property
     def answered(self) -> int:
@@ -136,6 +154,7 @@ class Counting:
                         counted.unsendable += 1
                     else:
                         bodies.append(task.request.body)
+                        counted.add(task.request)
                 for name, counter in self._counters.items():
                     tallies[name].add(counter.count_bodies(bodies))
                 counted.to_send += len(bodies)

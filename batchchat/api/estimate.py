@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from batchchat import defaults
 from batchchat.api.counting import Counting
 from batchchat.api.estimated import Compared, Estimated, Learned
-from batchchat.api.money import find_price, total_cost
+from batchchat.api.money import find_price, longest_answer, total_cost
 from batchchat.api.observed import observed_rows
 from batchchat.api.pending import Pending
 from batchchat.api.rows import trial_rows
@@ -71,7 +71,7 @@ def estimate_job(job: Job, *, sample: Summary | None, progress: Progress) -> Est
     counted = scene.counting({tokens.name: tokens}, progress).all(scene.rows)
     observed = scene.observed(tokens)
     tally = counted.tallies[tokens.name]
-    found = estimate(tally, counter=tokens, price=price, plan=_plan(job, observed), observed=observed)
+    found = estimate(tally, counter=tokens, price=price, plan=_plan(job, observed, counted), observed=observed)
     return Estimated(
         input=job.input,
         checkpoint=job.checkpoint_path,
@@ -111,7 +111,7 @@ def compare_models(job: Job, models: Sequence[str], *, sample: Summary | None, p
         models,
         prompts=counted.tallies,
         counters=counters,
-        plan=_plan(job, observed),
+        plan=_plan(job, observed, counted),
         base_url=None if job.endpoint.base_url_source == "default" else job.endpoint.base_url,
         observed={scene.model: observed} if observed else {},
         told={} if job.money.price is None else {scene.model: job.money.price},
@@ -143,7 +143,7 @@ def expected_cost(job: Job, *, to_send: int, seconds: float = 1.0) -> Range[Deci
     tally = counted.tallies[tokens.name]
     tally.stand_for(to_send)
     observed = scene.observed(tokens)
-    return estimate(tally, counter=tokens, price=price, plan=_plan(job, observed), observed=observed).cost_usd
+    return estimate(tally, counter=tokens, price=price, plan=_plan(job, observed, counted), observed=observed).cost_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +186,8 @@ class _Scene:
     def counter(self, model: str | None = None) -> TokenCounter:
         """Counts the tokens of a model, the job's own where none is named; `--price-as` says which model that is."""
         own = model is None or model == self.model
-        return counter(self.job.money.price_as or self.model if own else str(model))
+        found = counter(self.job.money.price_as or self.model if own else str(model))
+        return found if self.job.prompt.image_column is None else found.with_images()
 
     def counting(self, counters: Mapping[str, TokenCounter], progress: Progress, *, ignore: bool = False) -> Counting:
         """Counts the rows that would be sent (with `ignore`: all rows)."""
@@ -221,11 +222,11 @@ def _model_asked(job: Job) -> str | None:
     return model
 
 
-def _plan(job: Job, observed: Sequence[Observed]) -> Plan:
+def _plan(job: Job, observed: Sequence[Observed], counted: Counted) -> Plan:
     request, pool = job.request, job.pool
-    limit = request.get("max_completion_tokens") or request.get("max_tokens")
+    limit = counted.completion_limit if counted.bounded + counted.unbounded else longest_answer(job)
     return Plan(
-        completion_limit=None if limit is None else int(limit),
+        completion_limit=limit,
         choices=int(request.get("n") or 1),
         rpm=pool.rpm,
         tpm=pool.tpm,

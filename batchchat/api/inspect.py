@@ -20,6 +20,7 @@ from batchchat.api.table import Table, make_builder
 from batchchat.checkpoint import is_running, note, read_journal
 from batchchat.dataset import open_dataset
 from batchchat.errors import BatchchatError, UsageError
+from batchchat.prompt import filled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,7 +101,8 @@ def show_requests(job: Job, row: int | None = None) -> Iterator[ShownRequest]:
             seen = task.row
             body = None
             if task.request is not None:
-                body = json.loads(wire.for_endpoint(task.request, stream=job.stream, dialect=endpoint.dialect))
+                whole = filled(task.request) if task.request.images else task.request
+                body = json.loads(wire.for_endpoint(whole, stream=job.stream, dialect=endpoint.dialect))
             yield ShownRequest(
                 row=task.row,
                 where=dataset.where(task.row),

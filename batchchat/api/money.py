@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from decimal import Decimal
@@ -13,6 +14,7 @@ from batchchat.checkpoint import usage_since, usage_sums, usages
 from batchchat.cost.budget import Budget, bound, token_bound
 from batchchat.cost.prices import price_for, priced_models
 from batchchat.errors import Misspelt, UsageError
+from batchchat.job import Parameters
 from batchchat.records import Usage
 from batchchat.spelling import did_you_mean, nearest
 
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from batchchat.checkpoint import Journal
     from batchchat.cost.budget import Ledger
     from batchchat.cost.prices import Price
+    from batchchat.dataset import Dataset
     from batchchat.job import Job
     from batchchat.records import ChatRequest, Completion
 
+LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 _USAGE = (
     "prompt_tokens",
     "completion_tokens",
@@ -45,6 +49,8 @@ def find_price(job: Job, model: str) -> Price | None:
         UsageError: `--price-as` names a model that no list knows.
     """
     told, url = job.money.price, job.endpoint.base_url
+    if told is None and "service_tier" in job.prompt.param_columns:  # each row may have another one
+        return None
     if told is None and job.money.price_as is None and not job.embedded and wire.is_loopback(url):
         return None
     tier, named = job.request.get("service_tier"), job.money.price_as
@@ -83,9 +89,41 @@ def check_budget(job: Job, model: str, price: Price | None) -> None:
             "with --price input=USD,output=USD (per million tokens), or with --price-as MODEL where it is a model of "
             "known price by another name"
         )
-    request = wire.RequestShape(model=model, parameters=job.request).request([{"role": "user", "content": "x"}])
     for _, _, most in _bounds(job, price):
-        most(request)
+        most(_any_request(job, model))
+
+
+def _any_request(job: Job, model: str) -> ChatRequest:
+    """A request as every row makes one, as far as a bound on it goes; what one row lacks is that row's error."""
+    content: Any = "x"
+    if job.prompt.image_column is not None:
+        content = [{"type": "image_url", "image_url": {"url": "x"}}]
+    by_row = dict.fromkeys(LIMITS & job.prompt.param_columns.keys(), 1)
+    fields = {**job.request, **by_row, "model": model, "messages": [{"role": "user", "content": content}]}
+    return wire.make_request(fields)
+
+
+def longest_answer(job: Job) -> int | None:
+    """The limit on an answer that every row has, None where there is none, or each row says its own."""
+    if LIMITS & job.prompt.param_columns.keys():
+        return None
+    limit = job.request.get("max_completion_tokens") or job.request.get("max_tokens")
+    return None if limit is None else int(limit)
+
+
+def longest_by_row(job: Job, dataset: Dataset) -> int | None:
+    """The highest limit on an answer that a row of the table says, None where none does."""
+    by_column = {name: column for name, column in job.prompt.param_columns.items() if name in LIMITS}
+    if not by_column:
+        return None
+    parameters = Parameters(by_column, job.request)
+    longest = None
+    for batch in dataset.batches(parameters.columns):
+        for values in zip(*(batch.columns[name] for name in parameters.columns), strict=True):
+            with contextlib.suppress(ValueError):
+                fields = parameters.of(dict(zip(parameters.columns, values, strict=True)))
+                longest = max(longest or 0, *(fields.get(name) or 0 for name in LIMITS))
+    return longest
 
 
 def open_purse(
@@ -95,13 +133,18 @@ def open_purse(
     *,
     write: Callable[[Ledgers], Awaitable[None]],
     outlook: Callable[[], int | None],
+    by_row: Callable[[], int | None],
 ) -> Purse | None:
-    """The budgets of a run, with what was spent before; None where there is none."""
+    """The budgets of a run, with what was spent before; None where there is none.
+
+    `outlook` tells how many rows are left, `by_row` the longest answer that a row allows (`longest_by_row`).
+    """
     accounts = []
     for name, limit, most in _bounds(job, price):
         money = name == "money"
         assert price is not None or not money
-        spent = spent_before(journal, job, price) if money and price else _tokens_before(journal, job, price)
+        before = spent_before(journal, job, price, by_row) if money and price else None
+        spent = _tokens_before(journal, job, price, by_row) if before is None else before
         accounts.append(
             Account(
                 name=name,
@@ -140,18 +183,20 @@ def _tokens(usage: Usage) -> Decimal | None:
     return Decimal(max(usage.prompt_tokens + usage.completion_tokens, usage.total_tokens or 0))
 
 
-def spent_before(journal: Journal, job: Job, price: Price) -> Decimal:
+def spent_before(journal: Journal, job: Job, price: Price, by_row: Callable[[], int | None]) -> Decimal:
     """What may have been spent since the job last finished: by the last ledger, and by what it does not know of.
 
     An open block of a killed run counts as spent. Runs without a budget kept no ledger: their answers are priced now,
     and each of their attempts that may have been billed as the most that it could have cost.
     """
-    return _before(journal, job, price, "money", price.cost, price.most)
+    return _before(journal, job, price, "money", price.cost, price.most, by_row)
 
 
-def _tokens_before(journal: Journal, job: Job, price: Price | None) -> Decimal:
+def _tokens_before(journal: Journal, job: Job, price: Price | None, by_row: Callable[[], int | None]) -> Decimal:
     """The same in tokens."""
-    return _before(journal, job, price, "tokens", _tokens, lambda prompt, completion: Decimal(prompt + completion))
+    return _before(
+        journal, job, price, "tokens", _tokens, lambda prompt, completion: Decimal(prompt + completion), by_row
+    )
 
 
 def _before(
@@ -161,6 +206,7 @@ def _before(
     name: str,
     cost: Callable[[Usage], Decimal | None],
     most: Callable[[int, int], Decimal],
+    by_row: Callable[[], int | None],
 ) -> Decimal:
     ledger = journal.header(name) or settled_facts(at=0.0)
     total = Decimal(ledger["spent"]) + Decimal(ledger["reserved"])
@@ -172,7 +218,9 @@ def _before(
         return total
     # Of an attempt that brought no usage nothing is kept that would bound it: the longest of the others stands for it.
     prompt = max(usage.prompt_tokens or 0 for usage, _ in found)
-    limit = job.request.get("max_completion_tokens") or job.request.get("max_tokens")
+    limit = longest_answer(job)
+    if limit is None and any(paid_for_nothing for _, paid_for_nothing in found):
+        limit = by_row()
     window = 0 if price is None else price.context_window or 0
     longest = max(usage.completion_tokens or 0 for usage, _ in found)
     completion = max(longest, int(limit) * int(job.request.get("n") or 1) if limit else window)

@@ -114,6 +114,8 @@ class Pending:
     def tasks(self, part: Part, rows: Sequence[int], *, claim: bool = True) -> Iterator[Task]:
         """The requests of some open rows of a part, less those that an answer serves that lost its own row.
 
+        They are to be counted, not sent: images are not read.
+
         Args:
             part: the part.
             rows: some of its open rows.
@@ -125,7 +127,7 @@ class Pending:
                 if keys[task.key] > 0 and task.row not in part.again and task.row not in served:
                     keys[task.key] -= claim
                     served.add(task.row)
-        yield from self.builder.tasks(part.batch, [row for row in rows if row not in served])
+        yield from self.builder.tasks(part.batch, [row for row in rows if row not in served], glance=True)
 
     def _compare(self, job: Job, journal: Journal, body: dict[str, object]) -> None:
         """Which settings' answers count, and which of them belong to no row any more."""

@@ -11,6 +11,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchchat import defaults
@@ -21,10 +22,11 @@ from batchchat.api.connection import Connection
 from batchchat.api.descriptors import fitted
 from batchchat.api.feed import Feed
 from batchchat.api.finish import publish_job, summarize, summarize_trial
+from batchchat.api.images import with_images
 from batchchat.api.loop import run_on_loop
 from batchchat.api.memory import placed
 from batchchat.api.models import model_meant, only_model
-from batchchat.api.money import check_budget, find_price, ledger_facts, open_purse
+from batchchat.api.money import check_budget, find_price, ledger_facts, longest_by_row, open_purse
 from batchchat.api.plan import plan_of, settled_in_all, settled_of
 from batchchat.api.preview import Preview
 from batchchat.api.published import check_unclaimed
@@ -238,7 +240,7 @@ class _Run:
             max_outage=pool.max_outage,
         )
         return Client(
-            send=connection.send,
+            send=connection.send if self.job.prompt.image_column is None else with_images(connection.send),
             limiter=limiter,
             policy=lambda sleep: RetryPolicy(
                 max_retries=pool.max_retries, max_retry_after=pool.max_retry_after, sleep=sleep
@@ -289,7 +291,10 @@ class _Run:
             counts = journal.counts_of(self.session.chain[0])
             return None if rows is None else max(0, rows - counts.answered - counts.failed)
 
-        return await self._in_reader(lambda: open_purse(self.job, journal, self.price, write=write, outlook=rows_left))
+        by_row = partial(longest_by_row, self.job, self.table.dataset)
+        return await self._in_reader(
+            lambda: open_purse(self.job, journal, self.price, write=write, outlook=rows_left, by_row=by_row)
+        )
 
     async def _drained(self, engine: Engine) -> asyncio.CancelledError | None:
         """Run the engine to its end. When it is stopped, the requests in flight may end: they are being paid for.

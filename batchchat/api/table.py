@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
 from batchchat.api.columns import result_columns
+from batchchat.api.compare import table_folder
 from batchchat.api.selection import select
 from batchchat.dataset import MemoryDataset, open_dataset, open_memory
 from batchchat.errors import InputFault, UsageError
@@ -92,4 +93,5 @@ def open_table(job: Job, *, data: Any = None, check: bool = True) -> Table:
 
 def make_builder(job: Job, dataset: Dataset, model: str) -> RequestBuilder:
     """What makes this job's requests."""
-    return RequestBuilder(job.prompt, model=model, parameters=job.request, columns=dataset.columns)
+    folder = table_folder(dataset) if job.prompt.image_column is not None else None
+    return RequestBuilder(job.prompt, model=model, parameters=job.request, columns=dataset.columns, folder=folder)

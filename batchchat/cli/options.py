@@ -32,6 +32,24 @@ PROMPT = (
     _prompt(name="prompt_file", metavar="PATH", help="File that holds the template"),
     _prompt(name="system", metavar="TEMPLATE", help="Jinja2 template of the system message"),
     _prompt(name="messages_column", metavar="NAME", help="Column with a list of role/content messages, or its JSON"),
+    _prompt(
+        name="image_column",
+        metavar="NAME",
+        help="Column with images that go with the prompt: paths, or http, https or data URLs",
+    ),
+    _prompt(
+        name="image_folder",
+        metavar="PATH",
+        default="the folder of INPUT",
+        help="Where paths of images begin; they may not leave it",
+    ),
+    _prompt(
+        name="max_image_mb",
+        kind=float,
+        metavar="MB",
+        default=f"{defaults.MAX_IMAGE_MB:g}",
+        help="Largest image",
+    ),
 )
 REQUEST = (
     _request(
@@ -54,6 +72,12 @@ REQUEST = (
     _request(name="user", help="Your name for the person behind the requests"),
     _request(name="seed", kind=int, help="For answers that can be repeated, where the server can"),
     _request(name="response_format", metavar="JSON", help='As {"type": "json_object"}; @PATH reads it from a file'),
+    _request(
+        name="param_column",
+        kind=list,
+        metavar="NAME=COLUMN",
+        help="Take a field of the request from a column, row by row, as max_tokens=limit; repeatable",
+    ),
     _request(name="extra_body", metavar="JSON", help="Any other fields of the request; @PATH reads them from a file"),
 )
 ENDPOINT = (

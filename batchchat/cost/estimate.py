@@ -40,9 +40,12 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the job would ask for and is allowed: per request its limit and choices, per minute requests and tokens."""
+    """What the job would ask for and is allowed: per request its limit and choices, per minute requests and tokens.
 
-    completion_limit: int | None = None
+    Where each row has a limit of its own, `completion_limit` is their mean.
+    """
+
+    completion_limit: float | None = None
     choices: int = 1
     rpm: float | None = None
     tpm: float | None = None

@@ -58,6 +58,8 @@ _TOKENIZERS = (
 _DOCUMENTED = re.compile(r"(gpt-4o|chatgpt-4o|gpt-4\.1|gpt-4\.5|gpt-4|gpt-3\.5|gpt-35)(?![a-z0-9.])")
 _REMEMBERED = 256
 # How far a total may be off: by bytes for an unknown tokenizer, and where only the overhead of messages is unknown.
+# A picture may be 85 tokens or more than a thousand, by its size, its detail and the model.
+_ERROR_OF_IMAGES = 0.9
 _ERROR_OF_ESTIMATE, _ERROR_OF_OVERHEAD = 0.25, 0.05
 # What a chat template that is not known may add to each request: measured 23 tokens with SmolLM2, whose template brings
 # a system prompt of its own, and taken with a margin. Short prompts feel it.
@@ -122,6 +124,11 @@ class TokenCounter:
     def exact(self) -> bool:
         """Whether counts are those that the endpoint will bill (for messages of text, without tools)."""
         return not self.error
+
+    def with_images(self) -> TokenCounter:
+        """The same for prompts that have images: their tokens are a rule of thumb."""
+        note = f"{self.note}; an image counts as {PER_IMAGE} tokens, a rule of thumb; --sample 50 tells"
+        return TokenCounter(self._count, name=self.name, error=_ERROR_OF_IMAGES, note=note, template=self.template)
 
     def count_text(self, text: str) -> int:
         """Tokens of a text. Lone surrogates count as U+FFFD, as which they are sent."""

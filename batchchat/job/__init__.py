@@ -9,6 +9,7 @@ environment. It opens no table, asks no endpoint and knows no default of its own
     file.py      a job file: its keys, its lines, its paths, and secrets that must not stand in it
     schema.py    the shape of a job file as pydantic models
     wording.py   what is wrong with what was said, in words
+    parameter.py fields of a request that a row says itself
     request.py   the fields of a request, so that the same request is the same however it was said
     azure.py     Azure's dialect: when it is spoken, its version, its keys
     endpoint.py  URL, headers, keys, and which host may have one
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from batchchat.job.endpoint import approved, looks_secret, needs_approval, secret_variables
 from batchchat.job.notice import notice_url
+from batchchat.job.parameter import Parameters
 from batchchat.job.profile import known_names
 from batchchat.job.resolve import resolve, resume
 from batchchat.job.rows import parse_rows
@@ -38,6 +40,7 @@ from batchchat.job.settings import (
     PromptSettings,
     RowSettings,
     TextSettings,
+    input_folder,
 )
 from batchchat.job.shown import Shown, shown_settings
 from batchchat.job.source import suggest
@@ -46,6 +49,7 @@ __all__ = [
     "EndpointSettings",
     "Job",
     "MoneySettings",
+    "Parameters",
     "PolicySettings",
     "PoolSettings",
     "PromptSettings",
@@ -53,6 +57,7 @@ __all__ = [
     "Shown",
     "TextSettings",
     "approved",
+    "input_folder",
     "job_file_text",
     "known_names",
     "looks_secret",

@@ -51,12 +51,20 @@ JOB_OPTIONS = (
     "safe_csv",
 )
 
+PARAM_COLUMNS: Place = ("request", "param_columns")
+EXTRA_PREFIX = "extra_body."
+"""Before the name of a field of other servers, where a column says its value."""
+
 OPTIONS: dict[str, Place] = {
     "prompt_column": ("prompt", "column"),
     "prompt": ("prompt", "template"),
     "prompt_file": ("prompt", "file"),
     "system": ("prompt", "system"),
     "messages_column": ("prompt", "messages_column"),
+    "image_column": ("prompt", "image_column"),
+    "image_folder": ("prompt", "image_folder"),
+    "max_image_mb": ("prompt", "max_image_mb"),
+    "param_column": PARAM_COLUMNS,
     **{name: ("request", name) for name in REQUEST_OPTIONS},
     "base_url": ("endpoint", "base_url"),
     "api_key_env": ("endpoint", "api_key_env"),
@@ -87,8 +95,8 @@ PROMPT_KINDS: tuple[Place, ...] = (
     ("prompt", "messages_column"),
 )
 # Tables whose keys are anybody's: they are merged key by key.
-OPEN_TABLES: tuple[Place, ...] = (("endpoint", "headers"), ("request", "extra_body"))
-PATHS: tuple[Place, ...] = (("input",), ("output",), ("checkpoint",), ("prompt", "file"))
+OPEN_TABLES: tuple[Place, ...] = (("endpoint", "headers"), ("request", "extra_body"), PARAM_COLUMNS)
+PATHS: tuple[Place, ...] = (("input",), ("output",), ("checkpoint",), ("prompt", "file"), ("prompt", "image_folder"))
 
 # Fields that batchchat makes, or reads, itself: they have no place in extra_body.
 OUR_FIELDS = {
@@ -96,6 +104,13 @@ OUR_FIELDS = {
     "messages": "they are made of the rows",
     "stream": "say it with --stream, or as stream in [request]",
     "stream_options": "with stream, usage is asked for by itself",
+}
+
+# Fields that no column can say, row by row.
+SAME_FOR_ALL = {
+    **OUR_FIELDS,
+    "model": "a job asks one model; name it with --model",
+    "n": "a job asks for as many choices in every row; say --n",
 }
 
 

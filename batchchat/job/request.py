@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from batchchat.errors import UsageError
-from batchchat.job.options import OUR_FIELDS
+from batchchat.job.options import EXTRA_PREFIX, OUR_FIELDS, PARAM_COLUMNS
 from batchchat.job.schema import RequestSection
 from batchchat.job.source import Layer, Stated
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _EXTRA = ("request", "extra_body")
 _COUNTED = frozenset({"n", "max_tokens", "max_completion_tokens"})
-_BESIDE = frozenset({"model", "stream", "extra_body"})
+_BESIDE = frozenset({"model", "stream", "extra_body", "param_columns"})
 
 
 def lift_known(layer: Layer) -> Layer:
@@ -34,17 +34,21 @@ def lift_known(layer: Layer) -> Layer:
     """
     lifted: Layer = {}
     for path, stated in layer.items():
+        if path[:2] == PARAM_COLUMNS and len(path) > 2 and (other := layer.get(_fixed(path[2]))):
+            raise UsageError(f"{stated.where}: {path[2]} is said twice, by {other.where} too")
         if path[:2] != _EXTRA or len(path) < 3:
             lifted[path] = stated
             continue
         name = path[2]
-        if name in OUR_FIELDS:
-            raise UsageError(f"{stated.where}: {name} has no place in extra_body: {OUR_FIELDS[name]}")
+        if name == PARAM_COLUMNS[-1] or name in OUR_FIELDS:
+            raise UsageError(
+                f"{stated.where}: {name} has no place in extra_body: {OUR_FIELDS.get(name, 'say --param-column')}"
+            )
         if name not in RequestSection.model_fields:
             lifted[path] = stated
             continue
-        if ("request", name) in layer:
-            raise UsageError(f"{stated.where}: {name} is said twice, by {layer['request', name].where} too")
+        if (other := layer.get(("request", name))) or (other := layer.get((*PARAM_COLUMNS, name))):
+            raise UsageError(f"{stated.where}: {name} is said twice, by {other.where} too")
         value, fits = _fitted(name, stated.value)
         place = ("request", name) if fits or name in _COUNTED else path
         lifted[place] = Stated(value=value, source=stated.source, where=stated.where)
@@ -52,14 +56,30 @@ def lift_known(layer: Layer) -> Layer:
 
 
 def nearest(farther: Layer, nearer: Layer) -> Layer:
-    """Both layers, the nearer one's word first; a field said in either way replaces both ways of the farther one."""
+    """Both layers, the nearer one's word first; a field said in any way replaces all ways of the farther one."""
     merged = dict(farther)
     for path in nearer:
-        if path[0] == "request" and len(path) == 2:
-            merged.pop((*_EXTRA, path[1]), None)
-        elif path[:2] == _EXTRA and len(path) == 3:
-            merged.pop(("request", path[2]), None)
+        if path[0] != "request":
+            continue
+        name = path[-1].removeprefix(EXTRA_PREFIX)
+        for said in (("request", name), (*_EXTRA, name), (*PARAM_COLUMNS, name), (*PARAM_COLUMNS, EXTRA_PREFIX + name)):
+            merged.pop(said, None)
     return {**merged, **nearer}
+
+
+def _fixed(name: str) -> tuple[str, ...]:
+    """Where the same field stands that is the same for every row."""
+    return (*_EXTRA, name.removeprefix(EXTRA_PREFIX)) if name.startswith(EXTRA_PREFIX) else ("request", name)
+
+
+def normal(section: RequestSection) -> dict[str, Any]:
+    """The fields of the API that are set, in the form in which the same value is always the same."""
+    fields = section.model_dump(exclude_none=True, exclude=set(_BESIDE))
+    if not fields.get("stop", True):
+        del fields["stop"]
+    if "logit_bias" in fields:
+        fields["logit_bias"] = {token: _plain(bias) for token, bias in fields["logit_bias"].items()}
+    return fields
 
 
 def request_fields(section: RequestSection, layer: Layer) -> dict[str, Any]:
@@ -68,12 +88,8 @@ def request_fields(section: RequestSection, layer: Layer) -> dict[str, Any]:
     Raises:
         UsageError: a value that is no JSON, or two fields that do not go together.
     """
-    fields = section.model_dump(exclude_none=True, exclude=set(_BESIDE))
-    if not fields.get("stop", True):
-        del fields["stop"]
-    if "logit_bias" in fields:
-        fields["logit_bias"] = {token: _plain(bias) for token, bias in fields["logit_bias"].items()}
-    if "top_logprobs" in fields and not fields.get("logprobs"):
+    fields = normal(section)
+    if "top_logprobs" in fields and not (fields.get("logprobs") or "logprobs" in (section.param_columns or {})):
         raise UsageError(f"{_where(layer, 'top_logprobs')}: needs logprobs = true")
     fields.update(section.extra_body or {})
     for name, value in fields.items():

@@ -18,6 +18,7 @@ from batchchat.job.endpoint import endpoint_settings, looks_secret
 from batchchat.job.envfile import with_env_file, with_local_key
 from batchchat.job.file import file_layer, is_job_file
 from batchchat.job.options import PROFILE_VARIABLE, PROMPT_KINDS, Place, flag
+from batchchat.job.parameter import check_names
 from batchchat.job.profile import Config, profile_layer, read_config, with_alias
 from batchchat.job.request import lift_known, nearest, not_json, request_fields
 from batchchat.job.settings import (
@@ -29,6 +30,7 @@ from batchchat.job.settings import (
     PromptSettings,
     RowSettings,
     TextSettings,
+    input_folder,
     is_embedded,
 )
 from batchchat.job.source import Layer, Stated, option_layer, saved_layer, suggest, usual_layer, variable_layer
@@ -134,6 +136,7 @@ def _job(layers: list[Layer], environ: Mapping[str, str], *, source: str | None,
         if any(kind in nearer for kind in PROMPT_KINDS):
             layer = {path: stated for path, stated in layer.items() if path not in PROMPT_KINDS}
         layer = nearest(layer, lift_known(nearer))
+    check_names(layer)
     said = validate(layer)
     prompt = _prompt(said, layer)
     model = said.request.model
@@ -219,7 +222,36 @@ def _prompt(said: Said, layer: Layer) -> PromptSettings:
         messages_column=section.messages_column,
         system=_lines(section.system),
         system_name=system.where if system else "--system",
+        param_columns=dict(said.request.param_columns or {}),
+        image_column=section.image_column,
+        image_folder=_image_folder(said, layer),
+        max_image_mb=section.max_image_mb,
     )
+
+
+def _image_folder(said: Said, layer: Layer) -> str | None:
+    """The folder of the images as it lies to the input's, so that both may be moved together; None: the same."""
+    folder, stated = said.prompt.image_folder, layer.get(("prompt", "image_folder"))
+    if said.prompt.image_column is None:
+        lone = stated or layer.get(("prompt", "max_image_mb"))
+        if lone is not None:
+            raise UsageError(f"{lone.where}: goes with --image-column, the column that names the images")
+    if said.prompt.image_column is not None and said.prompt.messages_column is not None:
+        raise UsageError(
+            f"{layer['prompt', 'image_column'].where} and {layer['prompt', 'messages_column'].where} do not go "
+            "together: images of a messages column stand in its messages"
+        )
+    if folder is None or stated is None or stated.source == "checkpoint":
+        return folder
+    whole = Path(folder).expanduser().absolute()
+    if not whole.is_dir():
+        raise UsageError(f"{stated.where} {folder}: there is no such folder")
+    base = input_folder(said.input)
+    try:
+        near = str(whole) if base is None else Path(os.path.relpath(whole, base)).as_posix()
+    except ValueError:  # on another drive
+        near = str(whole)
+    return None if near == "." else near
 
 
 def _lines(text: str | None) -> str | None:
@@ -312,10 +344,8 @@ def _saved(
     for path, stated in layer.items():
         if path[0] not in _NOT_SAVED and path not in PROMPT_KINDS:
             _put(saved, path, stated.value)
-    kinds = {"column": prompt.column, "template": prompt.template, "messages_column": prompt.messages_column}
-    saved["prompt"] = {name: value for name, value in kinds.items() if value is not None}
-    if prompt.system is not None:
-        saved["prompt"]["system"] = prompt.system
+    names = ("column", "template", "messages_column", "system", "image_column", "image_folder", "max_image_mb")
+    saved["prompt"] = {name: value for name in names if (value := getattr(prompt, name)) is not None}
     if said.job.max_cost is not None:
         saved["job"]["max_cost"] = str(said.job.max_cost)
     saved.pop("checkpoint", None)
@@ -323,11 +353,11 @@ def _saved(
         _put(saved, ("endpoint", "api_version"), endpoint.api_version)
     if embedded:
         saved.get("endpoint", {}).pop("base_url", None)
-    names = [name for name in ("input", "output") if saved.get(name) and "://" not in saved[name]]
-    saved |= {name: str(Path(saved[name]).absolute()) for name in names}
+    files = [name for name in ("input", "output") if saved.get(name) and "://" not in saved[name]]
+    saved |= {name: str(Path(saved[name]).absolute()) for name in files}
     folder = Path(said.checkpoint or said.output or said.input or "x").absolute().parent
     try:
-        saved["beside"] = {name: os.path.relpath(saved[name], folder) for name in names}
+        saved["beside"] = {name: os.path.relpath(saved[name], folder) for name in files}
     except ValueError:  # on another drive: there is no way from one to the other
         saved["beside"] = {}
     return saved

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat.errors import UsageError
+from batchchat.job.settings import input_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +30,10 @@ def job_file_text(job: Job, folder: str | os.PathLike[str]) -> str:
     said = {**job.said, **({"checkpoint": job.checkpoint} if job.checkpoint else {})}
     lines = [f"{name} = {_value(_relative(str(said[name]), folder), name)}" for name in _PATHS if said.get(name)]
     for section in _ORDER:
-        content = said.get(section) or {}
+        content = dict(said.get(section) or {})
+        if section == "prompt" and "image_folder" in content:  # relative to the input as the job has it
+            beside = Path(input_folder(job.input) or ".") / content["image_folder"]
+            content["image_folder"] = _relative(str(beside), folder)
         if content:
             lines += ["", *_section(section, content)]
     return "\n".join(lines) + "\n"

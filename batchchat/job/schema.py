@@ -127,6 +127,12 @@ class PromptSection(_Section):
     """Column with a list of role/content messages, or its JSON."""
     system: str | None = None
     """Jinja2 template of the system message."""
+    image_column: Name | None = None
+    """Column with images that go with the prompt: paths, or http, https or data URLs."""
+    image_folder: Name | None = None
+    """Folder of the images; paths begin there and may not leave it. The input's folder by default."""
+    max_image_mb: Annotated[Number, Field(gt=0)] | None = None
+    """Largest image, in MB."""
 
 
 class RequestSection(_Section):
@@ -202,6 +208,8 @@ class RequestSection(_Section):
     """How wordy to be."""
     web_search_options: Table | None = None
     """Let the model search."""
+    param_columns: dict[str, Name] | None = None
+    """Fields of the request whose value a column says, row by row: max_tokens = "limit"."""
     extra_body: Table | None = None
     """Fields of other servers, sent as they stand."""
 

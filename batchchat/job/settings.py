@@ -5,6 +5,7 @@ Nothing in here decides anything but the names of the files that follow from the
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +32,10 @@ class PromptSettings:
         template_name: where the template stands, for messages: an option, a path, or a job file and its key.
         system: Jinja2 text of the system message.
         system_name: where that one stands.
+        param_columns: fields of the request, and the columns that say their values.
+        image_column: column of images that go with the prompt.
+        image_folder: where their paths begin and may not leave, relative to the folder of the input; None: that one.
+        max_image_mb: the largest image; None: `defaults.MAX_IMAGE_MB`.
     """
 
     column: str | None = None
@@ -39,6 +44,10 @@ class PromptSettings:
     messages_column: str | None = None
     system: str | None = None
     system_name: str = "--system"
+    param_columns: Mapping[str, str] = field(default_factory=dict)
+    image_column: str | None = None
+    image_folder: str | None = None
+    max_image_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +224,10 @@ class Job:
             "prompt.template": self.prompt.template,
             "prompt.messages_column": self.prompt.messages_column,
             "prompt.system": self.prompt.system,
+            "prompt.param_columns": dict(sorted(self.prompt.param_columns.items())) or None,
+            "prompt.image_column": self.prompt.image_column,
+            "prompt.image_folder": self.prompt.image_folder,
+            "prompt.max_image_mb": self.prompt.max_image_mb,
         }
         said = {name: value for name, value in prompt.items() if value is not None}
         return {"model": self.model, **said, **dict(sorted(self.request.items()))}
@@ -224,6 +237,20 @@ def is_embedded(model: str | None, base_url_source: Source) -> bool:
     """Whether it is the embedded model, `local` or `local:PATH.gguf`, and no option or job file names an endpoint."""
     local = model is not None and (model == defaults.LOCAL_MODEL or model.startswith(defaults.LOCAL_MODEL + ":"))
     return local and base_url_source in {"default", "environment", "profile"}
+
+
+def input_folder(source: str) -> str | None:
+    """The folder that an input lies in, whole; of data in memory the working folder; None for remote storage."""
+    place = source.removeprefix("file://")
+    if "://" in place:
+        return None
+    path = Path(place).absolute()
+    if not place or path.is_dir():
+        return str(path)
+    if not path.exists():
+        fixed = itertools.takewhile(lambda part: not any(sign in part for sign in "*?["), path.parts[:-1])
+        return str(Path(*fixed))
+    return str(path.parent)
 
 
 def default_output(source: str) -> str:

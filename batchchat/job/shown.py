@@ -39,7 +39,7 @@ def _values(job: Job) -> Iterator[tuple[str, Any]]:
     yield "output", job.output_path
     yield "checkpoint", job.checkpoint_path
     prompt = job.prompt
-    for name in ("column", "template", "messages_column", "system"):
+    for name in ("column", "template", "messages_column", "system", "image_column", "image_folder", "max_image_mb"):
         value = getattr(prompt, name)
         if value is not None:
             yield f"prompt.{name}", value
@@ -47,6 +47,8 @@ def _values(job: Job) -> Iterator[tuple[str, Any]]:
     yield "request.stream", job.stream
     for name, value in job.request.items():
         yield f"request.{name}", value
+    for name, column in prompt.param_columns.items():
+        yield f"request.param_columns.{name}", column
     endpoint = job.endpoint
     yield "endpoint.base_url", "the embedded model" if job.embedded else endpoint.base_url
     yield "endpoint.api_key_env", endpoint.api_key_env + ("" if endpoint.key is not None else " (no key is sent)")

@@ -106,6 +106,8 @@ def _typed(name: str, value: Any) -> Any:
         return _json(name, value)
     if name == "header" and not isinstance(value, Mapping):
         return _headers([value] if isinstance(value, str) else value)
+    if name == "param_column" and not isinstance(value, Mapping):
+        return _columns([value] if isinstance(value, str) else value)
     if name in _LISTS and isinstance(value, str):
         return [kind.strip() for kind in value.split(",") if kind.strip()]
     if isinstance(value, tuple | set | frozenset):
@@ -137,6 +139,18 @@ def _headers(lines: Iterable[str]) -> dict[str, str]:
             raise UsageError("--header: a header is written 'Name: value', with ${VARIABLE} for a secret")
         headers[name.strip()] = value.strip()
     return headers
+
+
+def _columns(pairs: Iterable[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, column = pair.partition("=")
+        if not equals or not name.strip() or not column:
+            raise UsageError(f"--param-column {pair}: write NAME=COLUMN, as max_tokens=limit")
+        if name.strip() in columns:
+            raise UsageError(f"--param-column: {name.strip()} is said twice")
+        columns[name.strip()] = column
+    return columns
 
 
 def _number(text: str) -> Any:

@@ -59,10 +59,11 @@ def _sentence(error: ErrorDetails, layer: Layer) -> str:
     shown = ""
     if isinstance(value, str | int | float) and len(str(value)) <= _SHOWN and place[0] not in {"endpoint", "prompt"}:
         shown = f" {value!r}" if isinstance(value, str) else f" {value}"
-    return f"{where}{shown}: {_words(error, place)}"
+    return f"{where}{shown}: {words(error, place)}"
 
 
-def _words(error: ErrorDetails, place: Place) -> str:
+def words(error: ErrorDetails, place: Place) -> str:
+    """What a value must be; `place` is that of the field, in a job file."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])

@@ -23,6 +23,9 @@ class Options(TypedDict, total=False):
     prompt_file: Path | None
     messages_column: str | None
     system: str | None
+    image_column: str | None
+    image_folder: Path | None
+    max_image_mb: float | None
     # The request.
     temperature: float | None
     top_p: float | None
@@ -37,6 +40,7 @@ class Options(TypedDict, total=False):
     user: str | None
     seed: int | None
     response_format: Pairs | None
+    param_column: Mapping[str, str] | Sequence[str] | None
     extra_body: Pairs | None
     # The endpoint.
     base_url: str | None

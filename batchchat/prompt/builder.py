@@ -1,4 +1,4 @@
-"""A row becomes a chat request: columns in, `Task` out.
+"""The request of a row: columns in, `Task` out.
 
 Everything that can be known before the first request is found here, when the templates are compiled: a template that
 does not parse, a column that is not in the table, a template that names no column. What only a row can show (a blank
@@ -14,6 +14,8 @@ read, so that a batch whose digest is unchanged need not be rendered to know its
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -21,9 +23,11 @@ import orjson
 from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from batchchat import spelling, wire
+from batchchat import defaults, spelling, wire
 from batchchat.errors import BadRow, Misspelt, UsageError
-from batchchat.records import Batch, ChatRequest, Task
+from batchchat.job import Parameters
+from batchchat.prompt.images import Images
+from batchchat.records import Batch, ChatRequest, Image, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -110,20 +114,32 @@ class RequestBuilder:
         model: the model's name.
         parameters: every other field of the request that is set, without `messages` and `stream`.
         columns: the table's columns.
+        folder: where the table lies; None where that is not on this machine.
 
     Raises:
         UsageError: a template or column is at fault.
     """
 
     def __init__(
-        self, prompt: PromptSettings, *, model: str, parameters: Mapping[str, Any], columns: Sequence[str]
+        self,
+        prompt: PromptSettings,
+        *,
+        model: str,
+        parameters: Mapping[str, Any],
+        columns: Sequence[str],
+        folder: str | None = None,
     ) -> None:
+        self._model = model
         self._shape = wire.RequestShape(model=model, parameters=parameters)
+        self._parameters = Parameters(prompt.param_columns, parameters) if prompt.param_columns else None
+        self._images = _images(prompt, folder)
         self._system: Template | None = None
         self._template: Template | None = None
         self._column: str | None = None
         self._messages_column = prompt.messages_column
-        read: set[str] = set()
+        read = {_existing(column, columns, f"--param-column {name}") for name, column in prompt.param_columns.items()}
+        if prompt.image_column is not None:
+            read.add(_existing(prompt.image_column, columns, "--image-column"))
         if prompt.system is not None:
             self._system = Template(prompt.system, name=prompt.system_name, columns=columns)
             read.update(self._system.columns)
@@ -131,7 +147,7 @@ class RequestBuilder:
             read.add(_existing(prompt.messages_column, columns, "--messages-column"))
         elif prompt.template is not None:
             self._template = Template(prompt.template, name=prompt.template_name, columns=columns)
-            if not self._template.columns:
+            if not self._template.columns and self._images is None:
                 raise UsageError(
                     f"{prompt.template_name}: the template names no column, so every row would get the same prompt; "
                     f"write a column as {{{{ {columns[0] if columns else 'column'} }}}} "
@@ -143,32 +159,54 @@ class RequestBuilder:
             read.add(self._column)
         self.columns: tuple[str, ...] = tuple(column for column in columns if column in read)
 
-    def tasks(self, batch: Batch, rows: Iterable[int] | None = None) -> Iterator[Task]:
-        """The tasks of a batch, or of those of its rows that are asked for (numbers of the table's rows)."""
+    def tasks(self, batch: Batch, rows: Iterable[int] | None = None, *, glance: bool = False) -> Iterator[Task]:
+        """The tasks of a batch, or of those of its rows that are asked for (numbers of the table's rows).
+
+        With `glance` images are not read whole, and the keys of requests that have some are of no use.
+        """
         names = [name for name in self.columns if name in batch.columns]
         lists = [batch.columns[name] for name in names]
         for row in range(batch.start, batch.start + batch.size) if rows is None else rows:
             at = row - batch.start
-            yield self._task(row, {name: values[at] for name, values in zip(names, lists, strict=True)})
+            yield self._task(row, {name: values[at] for name, values in zip(names, lists, strict=True)}, glance)
 
     def digest(self, batch: Batch) -> bytes:
-        """16 bytes over the values of the columns that the templates read."""
+        """16 bytes over the values of the columns that the templates read, and over the state of the images' files."""
         columns = [list(batch.columns[name]) for name in self.columns]
+        if self._images is not None:
+            columns.append([self._images.stamps(value) for value in batch.columns[self._images.column]])
         try:
             text = orjson.dumps(columns, default=repr, option=_DIGEST_OPTIONS)
         except (TypeError, ValueError):  # lone surrogates, integers beyond 64 bits
             text = repr(columns).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, digest_size=16).digest()
 
-    def _task(self, row: int, values: Mapping[str, Any]) -> Task:
+    def _task(self, row: int, values: Mapping[str, Any], glance: bool) -> Task:
         try:
-            request: ChatRequest = self._shape.request(self._messages(values))
+            request = self._request(values, glance)
         except BadRow as error:
             # The key of a row that cannot be sent stands for its values, so that an edit of them is seen.
             text = repr((error.message, sorted(values.items(), key=lambda item: item[0])))
             key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
             return Task(row=row, request=None, error=error, key=key)
         return Task(row=row, request=request, key=request.key)
+
+    def _request(self, values: Mapping[str, Any], glance: bool) -> ChatRequest:
+        messages = self._messages(values)
+        images: tuple[Image, ...] = ()
+        if self._images is not None:
+            parts, images = self._images.of(values[self._images.column], glance=glance)
+            asked = messages[-1]
+            asked["content"] = [{"type": "text", "text": asked["content"]}, *parts]
+        if self._parameters is None:
+            request = self._shape.request(messages)
+        else:
+            try:
+                fields = self._parameters.of(values)
+            except ValueError as error:
+                raise BadRow(f"{error}; nothing was sent") from error
+            request = wire.make_request({**fields, "model": self._model, "messages": messages})
+        return replace(request, images=images) if images else request
 
     def _messages(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         if self._messages_column is not None:
@@ -191,6 +229,16 @@ class RequestBuilder:
         if not text or text.isspace():
             raise BadRow(f"{what} is blank; nothing was sent")
         return text
+
+
+def _images(prompt: PromptSettings, folder: str | None) -> Images | None:
+    """What reads the images of the rows, None where they have none."""
+    if prompt.image_column is None:
+        return None
+    if prompt.image_folder is not None:
+        folder = str(Path(folder or "") / prompt.image_folder)
+    limit = defaults.MAX_IMAGE_MB if prompt.max_image_mb is None else prompt.max_image_mb
+    return Images(column=prompt.image_column, folder=folder, limit_mb=limit)
 
 
 def _columns_read(tree: nodes.Template, name: str, columns: Sequence[str]) -> tuple[str, ...]:
