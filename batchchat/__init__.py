@@ -3,8 +3,8 @@
     import batchchat
     labels = batchchat.run(reviews, prompt="Positive or negative? {{ review }}", model="gpt-4.1-mini")
 
-`run` takes a pandas DataFrame, a pyarrow Table or a path; `arun` is its awaitable. Both are loaded when they are first
-used: `import batchchat` alone imports nothing heavy.
+`run` takes a pandas DataFrame, a pyarrow Table or a path; `arun` is its awaitable, and `estimate` says what it would
+take. They are loaded when they are first used: `import batchchat` alone imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from batchchat.errors import (
 )
 
 if _typing.TYPE_CHECKING:
-    from batchchat.python import arun, run
+    from batchchat.python import Estimate, Range, arun, estimate, run
 
 __all__ = [
     "BatchchatError",
@@ -39,6 +39,7 @@ __all__ = [
     "CheckpointBusy",
     "CheckpointDamaged",
     "EndpointDown",
+    "Estimate",
     "Hopeless",
     "InputFault",
     "Interrupted",
@@ -46,13 +47,15 @@ __all__ = [
     "KeyRefused",
     "ModelMissing",
     "QuotaExhausted",
+    "Range",
     "StorageFull",
     "UsageError",
     "WaitTooLong",
     "arun",
+    "estimate",
     "run",
 ]
-_LATER = {"arun": "batchchat.python", "run": "batchchat.python"}
+_LATER = dict.fromkeys(("Estimate", "Range", "arun", "estimate", "run"), "batchchat.python")
 
 
 def __getattr__(name: str) -> _typing.Any:

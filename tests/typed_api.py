@@ -47,6 +47,16 @@ async def of_an_awaitable(frame: pd.DataFrame) -> None:
     assert_type(await batchchat.arun(frame, prompt="{{ review }}"), pd.DataFrame)
 
 
+def of_an_estimate(frame: pd.DataFrame) -> None:
+    """An estimate of anything, with the options of `run`."""
+    found = batchchat.estimate(frame, prompt="{{ review }}", model="m", max_tokens=5, sample=50)
+    assert_type(found, batchchat.Estimate)
+    assert_type(found.cost_usd, batchchat.Range[Decimal])
+    assert_type(found.prompt_tokens.expected, int | None)
+    batchchat.estimate("reviews.csv", output="labels.parquet")
+    batchchat.estimate(frame, temprature=1)  # type: ignore[call-arg] # a misspelt option
+
+
 def of_what_is_raised(stopped: batchchat.JobStopped, interrupted: batchchat.Interrupted) -> None:
     """What a stopped job says."""
     assert_type(stopped.checkpoint, str | None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from batchchat import defaults
 from batchchat.api.counting import Counting
 from batchchat.api.estimated import Compared, Estimated, Learned
+from batchchat.api.memory import find_place
 from batchchat.api.money import find_price, longest_answer, total_cost
 from batchchat.api.observed import observed_rows
 from batchchat.api.pending import Pending
@@ -54,21 +55,24 @@ def send_sample(job: Job, *, observer: Observer) -> Summary | None:
     return execute(job, observer=observer)
 
 
-def estimate_job(job: Job, *, sample: Summary | None, progress: Progress) -> Estimated:
+def estimate_job(job: Job, *, sample: Summary | None, progress: Progress, data: Any = None) -> Estimated:
     """What a run of the job would take. Nothing is sent.
 
     Args:
         job: what is meant.
-        sample: what `send_sample` gave.
+        sample: what `send_sample` gave, or a trial of the same job.
         progress: is told how far the counting is.
+        data: a DataFrame or a Table that is the job's table; None where the job names an input.
 
     Raises:
         UsageError: what a run would refuse, or no model was named.
     """
-    scene = _Scene.of(job, sample)
+    scene = _Scene.of(job, sample, data=data)
+    job = replace(job, checkpoint=scene.job.checkpoint)
     price = find_price(scene.job, scene.model)
     tokens = scene.counter()
     counted = scene.counting({tokens.name: tokens}, progress).all(scene.rows)
+    counted.changed &= not scene.found
     observed = scene.observed(tokens)
     tally = counted.tallies[tokens.name]
     found = estimate(tally, counter=tokens, price=price, plan=_plan(job, observed, counted), observed=observed)
@@ -152,6 +156,7 @@ class _Scene:
 
     Attributes:
         numbers: the rows that `--rows` names, None: all. sampled: those that the sample drew, None where none was sent.
+        found: whether the checkpoint was found by the data, which may then stand there beside others.
     """
 
     job: Job
@@ -159,24 +164,29 @@ class _Scene:
     model: str
     numbers: Sequence[int] | None
     sampled: Sequence[int] | None
+    found: bool
 
     @classmethod
-    def of(cls, job: Job, sample: Summary | None, *, check: bool = True) -> _Scene:
+    def of(cls, job: Job, sample: Summary | None, *, check: bool = True, data: Any = None) -> _Scene:
         """What a run would work on. The rows of a sample are drawn again: they are the same ones.
 
         Raises:
             UsageError: what a run would refuse, or no model was named.
         """
         whole = replace(job, rows=replace(job.rows, sample=None, seed_rows=None))
-        table = open_table(whole, check=check)
-        model = job.model or (None if sample is None else _model_asked(job))
+        table = open_table(whole, data=data, check=check)
+        model = job.model or (None if sample is None else _model_asked(sample.checkpoint))
         if model is None:
             raise UsageError(
                 "no model was named; name one with -m (run would ask the endpoint which it has, estimate sends nothing)"
             )
         numbers = trial_rows(whole, table.dataset) if whole.rows.trial else None
-        sampled = None if sample is None else trial_rows(job, table.dataset)
-        return cls(job=whole, table=table, model=model, numbers=numbers, sampled=sampled)
+        sampled = None if sample is None else trial_rows(job, table.dataset, table.selection)
+        found = data is not None and not job.checkpoint
+        if found:
+            place = find_place(whole, table, model) if sample is None else sample.checkpoint
+            whole = replace(whole, checkpoint=place)
+        return cls(job=whole, table=table, model=model, numbers=numbers, sampled=sampled, found=found)
 
     @property
     def rows(self) -> int | None:
@@ -212,9 +222,9 @@ class _Scene:
             )
 
 
-def _model_asked(job: Job) -> str | None:
+def _model_asked(checkpoint: str) -> str | None:
     """The model that a run found at the endpoint."""
-    journal = read_journal(job.checkpoint_path)
+    journal = read_journal(checkpoint)
     try:
         model: str | None = journal.header("job").get("request", {}).get("model")
     finally:

@@ -50,13 +50,18 @@ def placed(job: Job, table: Table, model: str) -> Job:
         UsageError: answers are to be kept or retried, and no checkpoint has any of these rows; or the output exists and
             is not of that checkpoint.
     """
-    job = replace(job, checkpoint=_find_place(job, table, model))
+    job = replace(job, checkpoint=find_place(job, table, model))
     check_unclaimed(job)
     _make_folder(job)
     return job
 
 
-def _find_place(job: Job, table: Table, model: str) -> str:
+def find_place(job: Job, table: Table, model: str) -> str:
+    """Where the answers to data in memory are, or would be, kept.
+
+    Raises:
+        UsageError: answers are to be kept or retried, and no checkpoint has any of these rows.
+    """
     folder = Path(FOLDER).absolute()
     body = {**job.settings(), "model": model}
     builder = make_builder(job, table.dataset, model)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "not known"
 _NONE = "-"
+_IN_MEMORY = "data in memory"
 
 
 def estimated(found: Estimated) -> str:
@@ -53,7 +54,7 @@ _HEAD = ("", "low", "expected", "high", "")
 
 
 def _rows(found: Estimated) -> Iterator[str]:
-    yield f"{found.input}: {amount.counted(found.rows, 'row', 'rows')}"
+    yield f"{found.input or _IN_MEMORY}: {amount.counted(found.rows, 'row', 'rows')}"
     if found.answered:
         paid = f" ({amount.money(found.paid_usd)})" if found.paid_usd else ""
         yield f"{found.answered:,} answered already{paid}"

@@ -55,8 +55,13 @@ class Call:
             stopped.table = table_of_the_stopped(self.data, self.job, stopped)
 
 
-def make_call(data: Any, options: Mapping[str, Any]) -> Call:
+def make_call(data: Any, options: Mapping[str, Any], *, estimates: bool = False) -> Call:
     """What is meant.
+
+    Args:
+        data: a DataFrame, a Table or a path.
+        options: by their names.
+        estimates: whether nothing is to be sent, but for a sample.
 
     Raises:
         UsageError: an option is wrong, or the data are of no kind that is taken.
@@ -66,7 +71,7 @@ def make_call(data: Any, options: Mapping[str, Any]) -> Call:
         path = os.fsdecode(path)
     if path is None:
         open_memory(data)
-    elif options.get("sample") is not None or options.get("rows") is not None:
+    elif not estimates and (options.get("sample") is not None or options.get("rows") is not None):
         raise UsageError(
             f"a trial (sample=, rows=) writes no output that could be returned for a path: read {path} into a "
             "DataFrame, or call batchchat run with --sample at a shell"
@@ -74,7 +79,8 @@ def make_call(data: Any, options: Mapping[str, Any]) -> Call:
     said = {name: _said(value) for name, value in options.items()}
     if "dry_run" in said:
         raise UsageError("dry_run: batchchat.run always runs; batchchat run --dry-run is of the command line")
-    return Call(job=resolve(said, input=path), data=None if path is not None else data)
+    sends = not estimates or options.get("sample") is not None
+    return Call(job=resolve(said, input=path, need_key=sends), data=None if path is not None else data)
 
 
 @contextlib.contextmanager

@@ -125,7 +125,7 @@ def run(
             data, {"prompt": prompt, "model": model, "output": output, "checkpoint": checkpoint, **options}
         )
         with shown(progress=progress) as screen:
-            summary = _waited_for(call, screen)
+            summary = waited_for(call, screen)
             screen.end(summary)
             return call.result(summary)
 
@@ -219,7 +219,7 @@ async def _drawn(screen: Screen) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _waited_for(call: Call, screen: Screen) -> Summary:
+def waited_for(call: Call, screen: Screen) -> Summary:
     """Run the job in a thread, and wait for it; an interrupt of this thread stops it in order."""
     switch = Switch()
     done: Future[Summary] = Future()
