@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchchat.api import execute, job_status
+from batchchat.checkpoint import open_journal
 from batchchat.cli import app
 from batchchat.errors import UsageError
 from batchchat.events import Observer
@@ -126,3 +127,34 @@ def test_a_trial_keeps_the_bill_of_the_job(place, simulator):
     assert job_status("t.csv").cost_usd == 0.01
     with pytest.raises(UsageError):
         run(sim, temperature=0.7)
+
+
+def test_a_bill_that_is_kept_is_the_one_that_would_be_counted(place, simulator):
+    """Run again, the job has the same bill; each change of it, of its rows or of its limit makes another."""
+    sim = simulator(tokens=5)
+    prompts = ["one", "two", "@@cut*1 three", "four", "@@tokens=9 five"]
+
+    def fresh(**options):
+        """The same without what was kept."""
+        journal = open_journal("t.completions.csv.batchchat")
+        journal.set_header(counted=None)
+        journal.close()
+        return run(sim, **options)
+
+    table(*prompts)
+    first = run(sim)
+    for prompts_now, options in [
+        (prompts, {}),
+        (prompts, {"limit": 3}),
+        (prompts[::-1], {}),
+        ([*prompts, "six"], {"limit": 2}),
+        ([*prompts, "six"], {}),
+        (["changed", *prompts], {}),
+    ]:
+        table(*prompts_now)
+        run(sim, **options)
+        again = run(sim, **options)
+        counted = fresh(**options)
+        assert again.requests == counted.requests == 0
+        assert (again.bill, again.cut) == (counted.bill, counted.cut)
+    assert again.bill != first.bill

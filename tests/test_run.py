@@ -704,3 +704,16 @@ def test_another_order_of_names_inside_a_field_is_a_change(place, simulator):
     with pytest.raises(UsageError, match="settings"):
         run(source, sim, response_format=json.dumps(other))
     assert asked(sim) == 2
+
+
+def test_a_trial_of_an_edit_that_is_taken_back_costs_nothing(place, simulator):
+    """What a trial of an edited row set aside is found again when the edit is undone: nothing is damaged, or paid."""
+    sim = simulator()
+    prompts = [f"prompt {n}" for n in range(6)]
+    run(table(place / "t.csv", *prompts), sim)
+    before = Path("t.completions.csv").read_bytes()
+    run(table(place / "t.csv", *prompts[:2], "edited", *prompts[3:]), sim, rows="3")
+    assert asked(sim) == 7
+    summary = run(table(place / "t.csv", *prompts), sim)
+    assert (summary.status, summary.requests, asked(sim)) == (0, 0, 7)
+    assert Path("t.completions.csv").read_bytes() == before

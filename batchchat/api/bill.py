@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from batchchat.api.counted import counted
 from batchchat.api.money import longest_answer
 from batchchat.checkpoint import paid_for_nothing, usage_by_model, usages
 from batchchat.records import Usage
@@ -91,7 +92,7 @@ def make_bill(journal: Journal, job: Job, chain: Sequence[int], rows: int, price
     known = [cost for cost in costs if cost is not None]
     total = None if price is None or len(known) < len(costs) else sum(known, Decimal(0))
     answered = sum(line.rows for line in models.values())
-    attempts = paid_for_nothing(journal, chain)
+    attempts = counted(journal, "paid_for_nothing", [*chain], lambda: paid_for_nothing(journal, chain))
     return Bill(
         models=models,
         cost_usd=total,
@@ -105,7 +106,13 @@ def make_bill(journal: Journal, job: Job, chain: Sequence[int], rows: int, price
 def _usages(journal: Journal, chain: Sequence[int], rows: int, price: Price | None) -> Iterator[tuple[str, int, Usage]]:
     """Models, how many rows, and their usage: row by row where a sum would have another price than its parts."""
     if len(chain) == 1 and (price is None or price.linear or price.free):
-        for name, count, *numbers in usage_by_model(journal, chain[0], rows, _TOKENS):
+        found = counted(
+            journal,
+            "usage",
+            [chain[0], rows],
+            lambda: [list(line) for line in usage_by_model(journal, chain[0], rows, _TOKENS)],
+        )
+        for name, count, *numbers in found:
             yield name or "", count, _usage(numbers)
         return
     for name, *numbers in usages(journal, chain, rows, ("model", *_TOKENS)):

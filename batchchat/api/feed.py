@@ -113,8 +113,17 @@ class Feed:
             open_tasks = [task for task in tasks if task.row in moved or self._is_pending(known.get(task.row))]
             self.reused += len(tasks) - len(open_tasks)
             again = {row for row in known if row not in moved}
+            if open_tasks:
+                self._forget_unlike(batch)
             self._free([task for task in open_tasks if task.row not in again])
             return self._unanswered(open_tasks, again) if self._unclaimed else open_tasks
+
+    def _forget_unlike(self, batch: Batch) -> None:
+        """A mark is of rows as they were once: where they are others now, what a trial stores is not of those."""
+        settings = self._chain[0]
+        mark = self._journal.mark(settings, batch.start)
+        if mark is None or (mark.size, mark.digest) != (batch.size, self._builder.digest(batch)):
+            self._journal.forget_marks(settings, batch.start, batch.size)
 
     def _free(self, tasks: Sequence[Task]) -> None:
         """Set aside the answers to these tasks that stand at a row which asks for something else by now."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchchat import output
 from batchchat.api.columns import Reader, shaped
+from batchchat.api.counted import counted
 from batchchat.api.money import settled_facts
 from batchchat.api.published import facts_of, is_as_it_was
 from batchchat.api.selection import chosen_states, left_out
@@ -69,8 +70,8 @@ def publish_job(
 
 
 def _complete(table: Table, session: Session) -> None:
-    """Note that every row is settled; with a filter some were never looked at."""
-    if table.selection is None:
+    """Note that every row is settled by these settings; with a filter some were never looked at."""
+    if table.selection is None and len(session.chain) == 1:
         session.journal.complete(session.chain[0])
 
 
@@ -151,7 +152,7 @@ def summarize(job: Job, table: Table, session: Session, *, feed: Feed, reason: J
         rows = feed.seen
     counts = journal.counts(chain, rows)
     answered, failed, skipped = counts.answered, counts.failed, 0
-    cut, longest = cut_answers(journal, chain, rows)
+    cut, longest = counted(journal, "cut", [*chain, rows], lambda: list(cut_answers(journal, chain, rows)))
     if table.selection is not None:
         states = Counter(chosen_states(journal, chain, table.selection))
         failed, skipped = states.pop("failed", 0), table.selection.skipped

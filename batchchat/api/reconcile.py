@@ -67,17 +67,16 @@ class Reconciler:
 
         Raises:
             UsageError: most rows that were answered have changed, and nobody approved.
-        CheckpointDamaged: rows that were written are not found.
+            CheckpointDamaged: rows that were written are not found.
         """
-        found = Reconciled()
         last = self.journal.last_row(self.settings)
         if last == 0:
-            self.journal.expect(self.settings, 0)
-            return found
+            if not self.journal.holds(self.settings, 0):
+                self.journal.verify([self.settings])
+            return Reconciled()
         answered = self.journal.counts_of(self.settings).answered
         with self.journal.transaction():
-            seen = self._scan(found, last)
-            self.journal.expect(self.settings, found.held + self.journal.settled(self.settings, seen + 1, last - seen))
+            found, seen = self._find(last)
             if self.whole and last > seen:
                 self._drop_beyond(found, seen)
             if self.claim_now and self.journal.has_unclaimed(self.settings):
@@ -87,6 +86,27 @@ class Reconciler:
         if found.loose:
             found.first_pending = 1
         return found
+
+    def _find(self, last: int) -> tuple[Reconciled, int]:
+        """Scan, and see that every row is found that was written.
+
+        Where some are not, and the file is sound, marks were wrong: then every row is compared.
+        """
+        found = Reconciled()
+        seen = self._scan(found, last)
+        if not self._has_found(found, seen, last):
+            self.journal.verify([self.settings])
+            self.journal.forget_marks(self.settings, 1, last)
+            found.held = 0
+            seen = self._scan(found, last)
+            if not self._has_found(found, seen, last):
+                raise self.journal.database.damaged(f"rows of settings {self.settings} are not found at their place")
+        return found, seen
+
+    def _has_found(self, found: Reconciled, seen: int, last: int) -> bool:
+        return self.journal.holds(
+            self.settings, found.held + self.journal.settled(self.settings, seen + 1, last - seen)
+        )
 
     def _scan(self, found: Reconciled, last: int) -> int:
         """Set aside what has lost its row, up to the last row with an outcome; how far the table was read."""

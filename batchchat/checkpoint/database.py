@@ -114,6 +114,27 @@ class Database:
                     self._connection.execute("ROLLBACK")
             raise
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Several reads of one moment, whatever a run writes meanwhile; within a transaction they are so already."""
+        with self.translated():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def check_pages(self) -> None:
+        """SQLite's own check of the file: every page in its place, every row in its order."""
+        with self.translated():
+            found = self._pragma("quick_check(1)")
+        if found != "ok":
+            raise self.damaged(found.splitlines()[-1])
+
     def close(self, *, fold: bool) -> None:
         """Close the connection; `fold` leaves the one file, without its log, where no reader is in the way.
 
@@ -203,8 +224,8 @@ class Database:
             raise self.damaged(f"it has {size:,} bytes instead of {length:,}")
         if self._pragma("freelist_count") >= pages:
             raise self.damaged("its list of free pages is not as it was written")
-        if length <= _QUICK_BYTES and (found := self._pragma("quick_check(1)")) != "ok":
-            raise self.damaged(found.splitlines()[-1])
+        if length <= _QUICK_BYTES:
+            self.check_pages()
         for table in schema.FACTS:
             self.sealed_list(table, "", ())
 

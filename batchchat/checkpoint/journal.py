@@ -18,6 +18,7 @@ from batchchat.checkpoint import codec, schema
 from batchchat.checkpoint.database import Database
 from batchchat.checkpoint.facts import Facts
 from batchchat.checkpoint.lock import Lock
+from batchchat.checkpoint.marks import Marks
 from batchchat.errors import CheckpointBusy, CheckpointDamaged
 
 if TYPE_CHECKING:
@@ -37,16 +38,7 @@ class Counts:
     completion_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """What is known of a batch of rows: its size, the digest of what it was made from, whether every row is settled."""
-
-    size: int
-    digest: bytes
-    complete: bool
-
-
-class Journal(Facts):
+class Journal(Facts, Marks):
     """A checkpoint, opened for writing by `open_journal` or for reading by `read_journal`."""
 
     def __init__(self, database: Database, lock: Lock | None) -> None:
@@ -57,12 +49,18 @@ class Journal(Facts):
         self._counters: dict[int, Counts] = {}
         self._in_transaction = False
         self._changed = False
+        self._unverified = lock is None  # a writer compares what it finds with the table, in `api.reconcile`
         self._commits = self.counts_of(_COMMITS).answered
 
     @property
     def database(self) -> Database:
         """The connection, for reading what no method here gives."""
         return self._db
+
+    @property
+    def commits(self) -> int:
+        """How many commits there were."""
+        return self._commits
 
     # Outcomes.
 
@@ -100,16 +98,26 @@ class Journal(Facts):
         row = self._db.one("SELECT count(*) FROM outcomes WHERE id >= ? AND id < ?", (first, first + size))
         return int(row[0]) if row else 0
 
-    def expect(self, settings: int, rows: int) -> None:
-        """Compare how many rows somebody found stored with how many were counted when they were written.
+    def holds(self, settings: int, rows: int) -> bool:
+        """Whether so many rows, which somebody found stored, are as many as were counted when they were written."""
+        counts = self.counts_of(settings)
+        return rows == counts.answered + counts.failed
+
+    def verify(self, chain: Sequence[int]) -> None:
+        """See that every row is found that was written: SQLite's own check, and a count. About 2 ms a megabyte.
 
         Raises:
-            CheckpointDamaged: some are not found any more. They must not be taken for rows that were never sent.
+            CheckpointDamaged: some are not. They must not be taken for rows that were never sent.
         """
-        counts = self.counts_of(settings)
-        written = counts.answered + counts.failed
-        if rows != written and (rows := self.settled(settings, 1, schema.UNCLAIMED - 1)) != written:
-            raise self._db.damaged(f"{written:,} rows were written under settings {settings}, and {rows:,} are found")
+        with self._db.snapshot():
+            self._db.check_pages()
+            for settings in chain:
+                found = self.settled(settings, 1, schema.UNCLAIMED - 1)
+                if not self.holds(settings, found):
+                    counts = self.counts_of(settings)
+                    written = counts.answered + counts.failed
+                    what = f"{written:,} rows were written under settings {settings}, and {found:,} are found"
+                    raise self._db.damaged(what)
 
     def results(
         self,
@@ -121,6 +129,8 @@ class Journal(Facts):
         without: Mapping[int, frozenset[int]] | None = None,
     ) -> dict[str, list[Any]]:
         """Result columns for a range of rows: of each row the first answer in the chain, else its first failure.
+
+        Before a reader is told that a row has none, the checkpoint is verified once.
 
         Args:
             chain: numbers of settings.
@@ -141,6 +151,9 @@ class Journal(Facts):
                 before = chosen[number - start]
                 if number not in left_out and (before is None or (row[2] and not before[2])):
                     chosen[number - start] = row
+        if self._unverified and None in chosen:
+            self.verify(chain)
+            self._unverified = False
         return codec.columns(chosen, names)
 
     def counts_of(self, settings: int) -> Counts:
@@ -173,27 +186,6 @@ class Journal(Facts):
         assert row is not None
         return Counts(**dict(zip(_COUNTED, row, strict=True)))
 
-    # Batches of rows: a digest tells that one is unchanged.
-
-    def mark(self, settings: int, start: int) -> Mark | None:
-        """What is known of the batch that begins at a row."""
-        where = "WHERE id = ?"
-        for row in self._db.sealed_rows("batches", where=where, values=(schema.outcome_id(settings, start),)):
-            return Mark(size=row[1], digest=row[2], complete=bool(row[3]))
-        return None
-
-    def note_mark(self, settings: int, start: int, mark: Mark) -> None:
-        """Note what is known of a batch; it is written with the next commit."""
-        self._marks.append((schema.outcome_id(settings, start), mark.size, mark.digest, int(mark.complete)))
-
-    def complete(self, settings: int) -> None:
-        """Note that every batch is settled: the next resume need not count."""
-        low, high = schema.outcome_id(settings, 0), schema.outcome_id(settings + 1, 0)
-        with self.transaction():
-            where = "WHERE id BETWEEN ? AND ? AND complete = 0"
-            rows = list(self._db.sealed_rows("batches", where=where, values=(low, high)))
-            self._db.insert("batches", [(*row[:3], 1) for row in rows])
-
     # Answers that changed their row.
 
     @contextlib.contextmanager
@@ -203,16 +195,16 @@ class Journal(Facts):
             yield
             return
         self._in_transaction = True
-        before = len(self._marks)
+        before = self._marks.copy()
         try:
             with self._db.transaction():
                 yield
-                self._db.insert("batches", self._marks)
+                self._write_marks()
             self._marks.clear()
         except BaseException:
             self._counters.clear()  # they may have been counted on; the stored ones are right
             self._changed = False
-            del self._marks[before:]  # they speak of what was rolled back; the earlier ones are still to be written
+            self._marks[:] = before  # those after speak of what was rolled back; the earlier are still to be written
             raise
         finally:
             self._in_transaction = False
@@ -225,6 +217,7 @@ class Journal(Facts):
             self._note_change()
             number = self._next_unclaimed(settings)
             counts = self.counts_of(settings)
+            self.forget_marks(settings, min(rows), max(rows) - min(rows) + 1)
             for row in rows:
                 old = schema.outcome_id(settings, row)
                 moved = self._move(old, schema.outcome_id(settings, number))

@@ -55,6 +55,7 @@ class _Digesting(io.RawIOBase):
         self._folder = folder
         self._hasher = hashlib.sha256()
         self._size = 0
+        self._scratches: list[BinaryIO] = []
 
     def writable(self) -> bool:
         return True
@@ -71,7 +72,16 @@ class _Digesting(io.RawIOBase):
 
     def scratch(self) -> BinaryIO:
         """A temporary file without a name, on the same disk; it is kept in memory as long as it is small."""
-        return cast("BinaryIO", tempfile.SpooledTemporaryFile(_BUFFER, dir=str(self._folder) if self._folder else None))
+        folder = str(self._folder) if self._folder else None
+        file = cast("BinaryIO", tempfile.SpooledTemporaryFile(_BUFFER, dir=folder))  # noqa: SIM115 closed by who asked
+        self._scratches = [*(one for one in self._scratches if not one.closed), file]
+        return file
+
+    def close_scratches(self) -> None:
+        """Close the temporary files that are open still: those of a publication that failed."""
+        for file in self._scratches:
+            with contextlib.suppress(OSError):  # a full disk fails again when a buffer is flushed
+                file.close()
 
     def hexdigest(self) -> str:
         return self._hasher.hexdigest()
@@ -134,6 +144,7 @@ class Publication:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.file.close_scratches()
         with contextlib.suppress(OSError):  # a full disk fails again when the last buffer is flushed
             self._raw.close()
         if self._temporary is not None:
