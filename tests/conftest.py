@@ -14,7 +14,9 @@ from hypothesis import settings
 from batchchat.serve import Simulator
 
 # No test depends on speed. In CI the examples are the same every time: a change is not blamed for an old fault.
-settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+# EXAMPLES=20000 looks further.
+EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ, max_examples=EXAMPLES)
 settings.load_profile("house")
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from fakes import error
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchchat.errors import (
@@ -495,7 +495,6 @@ NAMES = st.sampled_from(["error", "message", "code", "type", "detail", "errors",
 odd_objects = st.dictionaries(NAMES, json_values | st.dictionaries(NAMES, json_values, max_size=4), max_size=5)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(300, 599), odd_objects | json_values | st.lists(odd_objects, max_size=2), st.binary(max_size=20))
 def test_any_answer_is_one_of_our_errors(status, value, junk):
     """Whatever came, it is a value: nothing is raised, and the message can be written."""

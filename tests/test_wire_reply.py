@@ -7,7 +7,7 @@ import json
 
 import pytest
 from fakes import completion
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchchat.errors import (
@@ -436,7 +436,6 @@ def test_every_truncation_is_unreadable():
             parse_reply(FULL[:length], HEADERS)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_mutated_replies_raise_nothing_else(data):
     """Whatever bytes are changed, it is a completion or an error of ours."""
@@ -463,7 +462,6 @@ NAMES = st.sampled_from(
 odd_objects = st.dictionaries(NAMES, json_values | st.dictionaries(NAMES, json_values, max_size=4), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(odd_objects | json_values, max_size=3), json_values, json_values)
 def test_odd_types_raise_nothing_else(choices, usage, error):
     """JSON of the right names and the wrong types is a completion or an error of ours."""

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from fakes import delta, sse
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchchat.errors import (
@@ -416,7 +416,6 @@ WHOLE = b"\xef\xbb\xbf" + sse(
 EXPECTED = read(WHOLE, choices=2)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=30))
 def test_splitting_a_stream_anywhere_changes_nothing(cuts):
     """However the network cuts a stream, the completion is the same."""
@@ -442,7 +441,6 @@ def test_every_truncation_is_unreadable_or_whole():
         assert found.finish_reasons == EXPECTED.finish_reasons
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_mutated_streams_raise_nothing_else(data):
     """Whatever bytes are changed, it is a completion or an error of ours."""
@@ -470,7 +468,6 @@ NAMES = st.sampled_from(
 odd_objects = st.dictionaries(NAMES, json_values | st.dictionaries(NAMES, json_values, max_size=4), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.fixed_dictionaries({"choices": st.lists(odd_objects | json_values, max_size=3)}), max_size=4))
 def test_odd_types_raise_nothing_else(chunks):
     """Events of the right names and the wrong types are a completion or an error of ours."""
