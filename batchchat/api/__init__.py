@@ -20,20 +20,26 @@ inspect.py    show, status, export
 report.py     a page about a job
 comparison.py two jobs, row by row
 answers.py    rows beside their answers, for people
+
+A name is imported when it is first asked for: a run needs half of the room, and its first request waits for no other.
 """
 
 from __future__ import annotations
 
-from batchchat.api.answers import RowAnswer, job_rows
-from batchchat.api.comparison import Comparison, compare_jobs
-from batchchat.api.estimate import compare_models, estimate_job, expected_cost, send_sample
-from batchchat.api.estimated import Compared, Estimated
-from batchchat.api.find import find_checkpoint, resume_job
-from batchchat.api.inspect import ShownRequest, Status, export_job, folder_jobs, job_status, show_requests
-from batchchat.api.plan import Plan, plan_job
-from batchchat.api.report import report_job
-from batchchat.api.run import execute, run_job
-from batchchat.api.summary import Summary
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchchat.api.answers import RowAnswer, job_rows
+    from batchchat.api.comparison import Comparison, compare_jobs
+    from batchchat.api.estimate import compare_models, estimate_job, expected_cost, send_sample
+    from batchchat.api.estimated import Compared, Estimated
+    from batchchat.api.find import find_checkpoint, resume_job
+    from batchchat.api.inspect import ShownRequest, Status, export_job, folder_jobs, job_status, show_requests
+    from batchchat.api.plan import Plan, plan_job
+    from batchchat.api.report import report_job
+    from batchchat.api.run import execute, run_job
+    from batchchat.api.summary import Summary
 
 __all__ = [
     "Compared",
@@ -61,3 +67,28 @@ __all__ = [
     "send_sample",
     "show_requests",
 ]
+_FILES = {
+    "answers": ("RowAnswer", "job_rows"),
+    "comparison": ("Comparison", "compare_jobs"),
+    "estimate": ("compare_models", "estimate_job", "expected_cost", "send_sample"),
+    "estimated": ("Compared", "Estimated"),
+    "find": ("find_checkpoint", "resume_job"),
+    "inspect": ("ShownRequest", "Status", "export_job", "folder_jobs", "job_status", "show_requests"),
+    "plan": ("Plan", "plan_job"),
+    "report": ("report_job",),
+    "run": ("execute", "run_job"),
+    "summary": ("Summary",),
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_FILE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

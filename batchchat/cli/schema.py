@@ -9,9 +9,9 @@ from batchchat.cli import stream
 
 def schema() -> str:
     """The schema as JSON text."""
-    from batchchat.job.schema import JobFile
+    from batchchat.job.described import json_schema
 
-    facts = {"$schema": "https://json-schema.org/draft/2020-12/schema", **JobFile.model_json_schema()}
+    facts = {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema()}
     return json.dumps({**facts, "title": "A batchchat job file"}, indent=2, ensure_ascii=False)
 
 
