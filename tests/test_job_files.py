@@ -8,8 +8,8 @@ import pytest
 
 from batchchat.errors import UsageError
 from batchchat.job import resolve
+from batchchat.job.described import json_schema
 from batchchat.job.file import line_of
-from batchchat.job.schema import JobFile
 
 KEY = {"OPENAI_API_KEY": "sk-secret-of-the-test"}
 
@@ -199,7 +199,7 @@ def test_a_byte_order_mark_and_windows_lines_are_taken(read):
 
 def test_the_schema_of_job_files_describes_every_key():
     """Editors complete job files from the JSON Schema: every key has a sentence."""
-    schema = JobFile.model_json_schema()
+    schema = json_schema()
     models = [schema, *schema["$defs"].values()]
     keys = {name: key for model in models for name, key in model.get("properties", {}).items() if "$ref" not in key}
     assert {"temperature", "base_url", "concurrency", "max_cost"} <= keys.keys()

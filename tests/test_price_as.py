@@ -95,3 +95,12 @@ def test_job_files_and_profiles_say_it():
     Path("batchchat/config.toml").write_text('[profiles.work]\nprice_as = "gpt-4o"\n', encoding="utf-8")
     environ = {"XDG_CONFIG_HOME": str(Path.cwd())}
     assert price(environ, base_url=AZURE, profile="work").tiers[0].input == Decimal("2.5")
+
+
+def test_a_server_on_this_machine_is_looked_up_in_no_list(monkeypatch):
+    """The list of prices is slow to load, and knows no server on loopback: it is left alone."""
+    monkeypatch.setattr("batchchat.api.money.price_for", lambda *_, **__: pytest.fail("the list was asked"))
+    environ = {"OPENAI_API_KEY": "sk-none"}
+    for host in ("127.0.0.1:8000", "localhost", "[::1]:1234"):
+        job = resolve({"model": "labels", "base_url": f"http://{host}/v1"}, input="t.csv", environ=environ)
+        assert find_price(job, "labels") is None

@@ -51,7 +51,7 @@ def find_price(job: Job, model: str) -> Price | None:
     told, url = job.money.price, job.endpoint.base_url
     if told is None and "service_tier" in job.prompt.param_columns:  # each row may have another one
         return None
-    if told is None and job.money.price_as is None and not job.embedded and wire.is_loopback(url):
+    if told is None and job.money.price_as is None and not job.embedded and wire.is_loopback(wire.origin(url)[1]):
         return None
     tier, named = job.request.get("service_tier"), job.money.price_as
     if named is not None and told is None:
