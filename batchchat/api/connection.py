@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from batchchat import defaults
 from batchchat.api.credential import printed_key
@@ -17,6 +17,7 @@ from batchchat.api.descriptors import connections
 from batchchat.transport import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import TracebackType
 
     from batchchat.job import Job
@@ -62,10 +63,13 @@ class Connection:
                 self._transport = await self._stack.enter_async_context(await self._made())
             return self._transport
 
-    async def send(self, request: ChatRequest) -> Completion:
+    def send(self, request: ChatRequest) -> Coroutine[Any, Any, Completion]:
         """The answer to one request; the connection is opened for the first one, where nobody has."""
-        transport = self._transport or await self.open()
-        return await transport.send(request)
+        transport = self._transport
+        return self._send_first(request) if transport is None else transport.send(request)
+
+    async def _send_first(self, request: ChatRequest) -> Completion:
+        return await (await self.open()).send(request)
 
     async def _made(self) -> Transport:
         job = self._job
