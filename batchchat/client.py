@@ -11,6 +11,7 @@ stops. Later it speaks for its row, unless the limiter holds the endpoint for de
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,6 +69,7 @@ class _Tally:
     sent_at: float = 0.0
     interval: float = 0.0
     unasked: bool = False
+    alone: bool = False
 
     def attempts(self) -> Attempts:
         return Attempts(sent=self.sent, paid_for_nothing=self.paid_for_nothing)
@@ -197,13 +199,20 @@ class Client:
                 completion = await self._attempt(request, tally, front=tally.sent > 0)
             except RateLimited as error:
                 self._refused(error, tally)
-                tally.unasked = error.retry_after is None
+                tally.unasked = not error.retry_after
+                if tally.alone:
+                    await self._wait_alone(error, tally)
                 continue
             except Retryable as error:
                 tally.unasked = error.retry_after is None
                 raise
             tally.refused_since = None
             return completion
+
+    async def _wait_alone(self, error: RateLimited, tally: _Tally) -> None:
+        """Where all others go on, the row keeps the time that it was asked for, or the usual first one."""
+        if error.retry_after or not tally.interval:
+            await self.sleep(error.retry_after or defaults.BACKOFF_FIRST * random.uniform(0.75, 1.0))  # noqa: S311 - jitter
 
     async def _wait_longer(self, tally: _Tally) -> None:
         """Where nobody said when to come back, a row waits longer each time, whatever pauses all rows share."""
@@ -264,7 +273,7 @@ class Client:
         try:
             completion = await self._send(request)
         except RateLimited as error:
-            lease.refused(error)
+            tally.alone = lease.refused(error)
             raise
         except Retryable as error:
             lease.failed(error)

@@ -5,6 +5,7 @@ None of it is shared with the limiter, nor with `batchchat.serve`: a third pair 
     Bucket, Sliding, Fixed    how a limit is counted
     Others                    another client on the same quota
     Server                    limits, latency, and how a refusal is worded
+    Chancy                    refusals by chance
     Queue, Batch              servers that never refuse: answers take longer
 """
 
@@ -18,13 +19,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A request: its real tokens, what the client takes its prompt for, its max_tokens, and its latency alone."""
+    """A request: its real tokens, what the client takes its prompt for, its max_tokens, and its latency alone.
+
+    `sent` is how often it was refused already.
+    """
 
     prompt: int = 100
     guess: int = 100
     completion: int = 100
     most: int | None = None
     latency: float = 0.5
+    sent: int = 0
 
     @property
     def tokens(self):
@@ -209,6 +214,19 @@ class Server:
             if not wait or (self.count_refused and kind == "requests"):
                 limit.take(now, amount)
         return wait
+
+
+class Chancy(Server):
+    """Refuses a share of all requests by chance, whatever the rate, beside what a `Server` limits."""
+
+    def __init__(self, share, *, rng, asks=None, **how):
+        super().__init__(**how)
+        self.share, self.rng, self.asks = share, rng, asks
+
+    def arrive(self, now, row):
+        if self.rng.random() < self.share:
+            return Reply(after=self.refusal_latency, admitted=False, retry_after=self.asks)
+        return super().arrive(now, row)
 
 
 class Queue:

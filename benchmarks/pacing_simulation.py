@@ -12,7 +12,7 @@ import heapq
 import itertools
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchchat import errors
 from batchchat.limiter.admission import Admission
@@ -21,7 +21,10 @@ from batchchat.records import RateLimits
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """What happened: arrivals that were let in as (moment, tokens), refused ones, latencies, rows given up."""
+    """What happened: arrivals that were let in as (moment, tokens), refused ones, latencies, rows given up.
+
+    `pauses` counts the refusals for which all waited.
+    """
 
     admitted: list = field(default_factory=list)
     refused: list = field(default_factory=list)
@@ -29,6 +32,7 @@ class Record:
     lost: int = 0
     sizes: list = field(default_factory=list)
     others: object = None
+    pauses: int = 0
     bound: object = None
 
     @property
@@ -123,10 +127,20 @@ def _start(world, lease, row, again):
         if reply.admitted:
             lease.settle(tokens_used=row.tokens, limits=limits, latency=latency)
             return
-        again.append(row)
-        lease.refused(errors.RateLimited("slow down", status=429, retry_after=reply.retry_after, limits=limits))
+        world.record.pauses += not _refused(world, lease, reply, limits, row, again)
 
     world.send(row, then)
+
+
+def _refused(world, lease, reply, limits, row, again):
+    """What the client does: where all others go on, the row waits for itself, longer each time."""
+    alone = lease.refused(errors.RateLimited("slow down", status=429, retry_after=reply.retry_after, limits=limits))
+    if alone:
+        delay = reply.retry_after or min(0.5 * 1.7**row.sent, 30.0) * world.rng.uniform(0.75, 1.0)
+        world.later(world.now + delay, again.append, replace(row, sent=row.sent + 1))
+    else:
+        again.append(row)
+    return alone
 
 
 def _limits(reply):

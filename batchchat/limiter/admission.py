@@ -18,6 +18,7 @@ from batchchat import errors, events
 from batchchat.limiter import waits
 from batchchat.limiter.bound import Bound, Tally, rate
 from batchchat.limiter.breaker import Breaker
+from batchchat.limiter.chance import Chance
 from batchchat.limiter.completions import Completions
 from batchchat.limiter.freeze import Freeze
 from batchchat.limiter.learned import Learned
@@ -37,6 +38,8 @@ DEVIATIONS = 2.0
 """How many standard deviations of what is in flight are kept free of a told token limit."""
 REFUSALS_TO_STOP = 5
 LONG_WAIT_SAID_EVERY = 3600.0
+MET_LATELY = 1.0
+"""Refusals within so many seconds met the same requests in flight."""
 PACED_LATELY = 1.0
 """A request that was refused this many seconds after a rate had held somebody back was paced, not held by slots."""
 
@@ -74,6 +77,7 @@ class Admission:
         self.pool = Pool(concurrency)
         self.shown = Shown()
         self.learned = Learned()
+        self.chance = Chance()
         self.completions = Completions()
         self.freeze = Freeze(rng or random.Random())  # noqa: S311 - jitter, no secret
         self.breaker = Breaker(max_outage)
@@ -90,6 +94,7 @@ class Admission:
         self._stopped: errors.JobStopped | None = None
         self._started = 0
         self._paced_at = -FOREVER
+        self._met = (-FOREVER, 0)  # when refusals last met the most in flight, and how many
         self._refused_since: float | None = None
         self._refused_episodes = 0
         self._said_too_large = False
@@ -126,6 +131,8 @@ class Admission:
         if self.shown.seen:
             self.shown.take(now, lease)
         self.learned.take(now, number=lease.number)
+        if self.chance.pace is not None:
+            self.chance.started(now, lease.number)
         if self.breaker.open:
             lease.probe = self.breaker.started()
         freeze = self.freeze
@@ -164,6 +171,10 @@ class Admission:
             at, unit = self.shown.ready_at(now, tokens)
             if at > until:
                 until, kind = at, unit
+        if self.chance.pace is not None:
+            at = self.chance.ready_at(now, self._started)
+            if at > until:
+                until, kind = at, "refusals"
         learned = self.learned
         if learned.rate is not None:
             at = learned.ready_at(now)
@@ -214,8 +225,8 @@ class Admission:
         if self.on_free is not None:
             self.on_free()
 
-    def refused(self, lease: Lease, error: errors.RateLimited) -> None:
-        """A refusal for want of quota or room."""
+    def refused(self, lease: Lease, error: errors.RateLimited) -> bool:
+        """A refusal for want of quota or room: True where only its row has to wait, and all others may go on."""
         now = self.clock()
         self.pool.give_back()
         self._alive()
@@ -224,23 +235,43 @@ class Admission:
         if limits is not None:
             self._refund(now, lease, limits)
             self.shown.learn(now, lease, limits)
-        pause = self.freeze.refused(
+        asked = error.retry_after or None  # to ask for no wait is to say nothing
+        if asked is not None and asked > self._max_retry_after:
+            self._stop(waits.too_long(asked, self._max_retry_after))
+        in_flight = self.pool.in_flight
+        if in_flight >= self._met[1] or now > self._met[0] + MET_LATELY:
+            self._met = now, in_flight + 1
+        alone = self.chance.refused(
             now,
-            epoch=lease.epoch,
-            started=lease.started,
-            asked=error.retry_after,
-            reset=waits.quota_reset(limits),
+            number=lease.number,
+            asked=asked,
+            spent=self.shown.spent(limits),
+            answers=self.pool.answers,
+            in_flight=in_flight,
         )
-        if error.retry_after is not None and error.retry_after > self._max_retry_after:
-            self._stop(waits.too_long(error.retry_after, self._max_retry_after))
-        if pause:
-            if self._paced_at < lease.started - PACED_LATELY:
-                self.pool.refused(now)
-            self.learned.refused(now, number=lease.number, until=self.freeze.until)
-            self._count_refusals(now, error)
-            self._observer.throttled(error, delay=pause)
+        if not alone:
+            self._pause(now, lease, error, asked, waits.quota_reset(limits))
         if self.on_free is not None:
             self.on_free()
+        return alone
+
+    def _pause(
+        self, now: float, lease: Lease, error: errors.RateLimited, asked: float | None, reset: float | None
+    ) -> None:
+        """All wait; where a limit is known to be the reason, its rate is learned."""
+        pause = self.freeze.refused(now, epoch=lease.epoch, started=lease.started, asked=asked, reset=reset)
+        if pause:
+            self._count_refusals(now, error)
+            self._observer.throttled(error, delay=pause)
+        if self.chance.state == "limit" and (pause or self.learned.rate is None):
+            if self._paced_at < lease.started - PACED_LATELY:
+                self.pool.refused(now, in_flight=self._met[1])
+            self._learn_rate(now, lease.number)
+
+    def _learn_rate(self, now: float, number: int) -> None:
+        ends_cycle = self.learned.refused(now, number=number, until=max(self.freeze.until, now))
+        if ends_cycle and self.chance.cut(number=number, refused=self.learned.count):
+            self.learned.forget()
 
     def failed(self, lease: Lease, error: errors.Retryable) -> None:
         """Another failure that may pass."""

@@ -9,9 +9,6 @@ rate held nobody back does not count: a limit that is not used cannot be learned
 From one refusal to the next it lets pass some fifty requests, and several times the length of a pause: refusals stay a
 few percent, and so does the time that is lost in pauses.
 
-Some servers refuse by chance, whatever the rate: single refusals go on after the rate has been cut and cut again. Then
-no rate is kept for some hundred requests, twice as many each time: the pauses of the refusals themselves are enough.
-
 Where hardly anything was let in before the refusal there is nothing to measure (the quota may have been spent before
 this job began). Then the rate starts low and doubles with every few requests.
 """
@@ -49,11 +46,6 @@ draw on the same few requests, refusals come at any rate, and going ever slower 
 CHANGED = 0.002
 """The pace is changed when the rate has grown by this part."""
 HORIZON = 60.0
-CHANCE_CUTS = 6
-CHANCE_REQUESTS = 80
-CHANCE_FALL = 1.3
-"""So many cuts in so many requests, by one refusal each, to less than that part of the rate: they come by chance."""
-DEAF_FOR = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,25 +72,23 @@ class Learned:
 
     Attributes:
         rate: requests per second now; None while nothing was refused.
+        count: how many requests were refused.
     """
 
     __slots__ = (
         "_bound",
         "_bound_since",
-        "_cuts",
         "_cycle",
-        "_deaf_for",
-        "_deaf_until",
         "_mark_at",
         "_marks",
         "_pace",
         "_pause",
         "_peak",
-        "_refused",
         "_refused_before",
         "_soons",
         "_start",
         "_stopped",
+        "count",
         "rate",
     )
 
@@ -113,11 +103,8 @@ class Learned:
         self._bound_since: float | None = None
         self._cycle = (0.0, 0)  # when this cycle began, and how many were let in before it
         self._stopped: _Stop | None = None  # the refusal that ended it, until something is let in again
-        self._refused = 0
+        self.count = 0
         self._refused_before = 0  # when the last cycle ended
-        self._cuts: deque[tuple[int, int, float]] = deque(maxlen=CHANCE_CUTS)  # number, refused before, rate before
-        self._deaf_for = DEAF_FOR
-        self._deaf_until = 0  # the number of the request from which refusals tell something again
         self._mark_at = float("-inf")
         self._marks: deque[tuple[float, int]] = deque(maxlen=int(HORIZON) + 1)  # moments, and how many were let in
 
@@ -134,9 +121,9 @@ class Learned:
         """Request number `number` starts."""
         if now >= self._mark_at:
             if not self._marks:
-                self._cycle = (now, number)
+                self._cycle = (now, number - self.count)
             self._mark_at = now + 1.0
-            self._marks.append((now, number - self._refused))
+            self._marks.append((now, number - self.count))
         if self._pace is not None:
             self._pace.take(now, 1)
 
@@ -151,63 +138,47 @@ class Learned:
 
     def refused_one(self) -> None:
         """A request was refused, be it the first of an episode or a late one."""
-        self._refused += 1
+        self.count += 1
 
-    def refused(self, now: float, *, number: int, until: float) -> None:
-        """The request of this number was refused, and nothing starts until a moment.
+    def refused(self, now: float, *, number: int, until: float) -> bool:
+        """The request of this number was refused, and nothing starts until a moment; True where that ends a cycle.
 
         Until something is let in again, further refusals belong to the same cycle and only make it longer.
         """
-        if number < self._deaf_until:
-            return
-        before = self.rate
         stop = self._stopped
+        ends = stop is None
         if stop is None or not stop.soon:
             stop = self._stopped = stop or self._stop(now, number)
             self._fall(stop, until)
         self._pause += (until - now - self._pause) / 4
         self._bound = 0.0
-        self._cuts.append((number, self._refused, self._start if before is None else before))
-        if self._is_chance(number):
-            self._forget(number)
-            return
         self.rate = self._start
         if self._pace is None:
             self._pace = Pace(self.rate)
         self._pace.change(now, self.rate)
         self._pace.hold(max(until, now + min(REST / self.rate, LONGEST_REST)))
+        return ends
 
-    def _is_chance(self, number: int) -> bool:
-        """Whether refusals went on, one by one, although the rate has fallen far."""
-        if len(self._cuts) < CHANCE_CUTS:
-            return False
-        first, refused, rate = self._cuts[0]
-        single = self._refused - refused <= CHANCE_CUTS
-        return single and number - first <= CHANCE_REQUESTS and self._start * CHANCE_FALL <= rate
-
-    def _forget(self, number: int) -> None:
-        """Keep no rate, and learn none from the next refusals."""
+    def forget(self) -> None:
+        """The refusals did not come from a limit: there is no rate."""
         self.rate = self._pace = self._stopped = None
         self._start, self._peak, self._soons = 0.0, math.inf, 1
-        self._cuts.clear()
         self._marks.clear()
         self._mark_at = float("-inf")
-        self._refused_before = self._refused
-        self._deaf_until = number + self._deaf_for
-        self._deaf_for *= 2
+        self._refused_before = self.count
 
     def resumed(self, moment: float, *, number: int) -> None:
         """A request was let in again: a new cycle began with it."""
         if self._stopped is not None:
-            self._cycle, self._stopped = (moment, number - self._refused), None
+            self._cycle, self._stopped = (moment, number - self.count), None
 
     def _stop(self, now: float, number: int) -> _Stop:
         binding = self._bound_since is not None
         self.held(now, by_rate=False)
-        admitted = number - self._refused + 1  # this one is among the refused
-        cost = max(1, self._refused - 1 - self._refused_before)
+        admitted = number - self.count + 1  # this one is among the refused
+        cost = max(1, self.count - 1 - self._refused_before)
         soon = self._peak < math.inf and admitted - self._cycle[1] < ENOUGH * cost
-        self._refused_before = self._refused - 1
+        self._refused_before = self.count - 1
         self._soons = self._soons + 1 if soon else 0 if self._peak < math.inf else 1
         return _Stop(moment=now, admitted=admitted, peak=self._peak, rate=self.rate if binding else None, soon=soon)
 

@@ -45,8 +45,11 @@ class Lease:
             self._admission = None
             admission.settled(self, tokens_used, limits, latency)
 
-    def refused(self, error: errors.RateLimited) -> None:
-        """The endpoint refused for want of quota or room: everybody waits.
+    def refused(self, error: errors.RateLimited) -> bool:
+        """The endpoint refused for want of quota or room: all starts wait, or it was chance and only this row has to.
+
+        Returns:
+            True where the others go on: then it is the row itself that must not come back too soon.
 
         Raises:
             JobStopped: the wait that it asks for is longer than --max-retry-after, or it has refused everything for
@@ -55,7 +58,8 @@ class Lease:
         admission = self._admission
         if admission is not None:
             self._admission = None
-            admission.refused(self, error)
+            return admission.refused(self, error)
+        return False
 
     def failed(self, error: errors.Retryable) -> None:
         """The attempt failed in another way that may pass: 5xx, a timeout, a lost connection, an unreadable reply."""

@@ -22,7 +22,7 @@ OPENED_PER_SECOND = 2000.0
 class Pool:
     """Counts what is in flight against `size`, which was given as `concurrency` or is learned."""
 
-    __slots__ = ("_answers", "_from", "_full", "_since", "_slope", "climb", "in_flight", "on_change", "size")
+    __slots__ = ("_from", "_full", "_since", "_slope", "answers", "climb", "in_flight", "on_change", "size")
 
     def __init__(self, concurrency: int | None) -> None:
         ceiling = concurrency if concurrency is not None else defaults.MAX_CONCURRENCY
@@ -34,7 +34,7 @@ class Pool:
         self._from = AT_ONCE
         self._since: float | None = None
         self._slope = max(OPENED_PER_SECOND, float(self.size)) if self.size > AT_ONCE else 0.0
-        self._answers = 0
+        self.answers = 0
         self._full = 0
 
     def ready_at(self, now: float) -> float:
@@ -65,16 +65,16 @@ class Pool:
     def answered(self, now: float, *, started: float) -> None:
         """A request has ended with a whole answer."""
         self.in_flight -= 1
-        self._answers += 1
+        self.answers += 1
         if self.in_flight + 1 >= self.size:
             self._full += 1
         climb = self.climb
         if not climb.idle and climb.answered(now, started=started, in_flight=self.in_flight):
             self._resize(now)
 
-    def refused(self, now: float) -> None:
-        """A refusal begins an episode, and nothing but the slots held requests back."""
-        if self.climb.refused(now, in_flight=self.in_flight + 1):
+    def refused(self, now: float, *, in_flight: int) -> None:
+        """A refusal met so many in flight, begins an episode, and nothing but the slots held requests back."""
+        if self.climb.refused(now, in_flight=in_flight):
             self._resize(now)
 
     def failed(self, now: float) -> None:
@@ -85,7 +85,7 @@ class Pool:
     @property
     def full_share(self) -> float:
         """The part of the answers that came while every slot was taken."""
-        return self._full / self._answers if self._answers else 0.0
+        return self._full / self.answers if self.answers else 0.0
 
     def _resize(self, now: float) -> None:
         grown = self.climb.size - self.size

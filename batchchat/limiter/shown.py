@@ -76,6 +76,12 @@ class Shown:
         """
         return limits if self._by_answers or not self._by_none else None
 
+    def spent(self, limits: RateLimits | None) -> bool:
+        """Whether a refusal shows that a quota which answers show as well is used up."""
+        if limits is None or not self._by_answers:
+            return False
+        return any(left is not None and left < 1 for left in (limits.requests_remaining, limits.tokens_remaining))
+
     def learn(self, now: float, lease: Lease, limits: RateLimits) -> None:
         """The headers of the answer to this request, or of its refusal."""
         self.seen = True
