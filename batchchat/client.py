@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from batchchat.events import Observer
-    from batchchat.limiter import Limiter
+    from batchchat.limiter import Bound, Limiter
     from batchchat.records import ChatRequest, Completion, Task
     from batchchat.retry import RetryPolicy
 
@@ -123,6 +123,10 @@ class Client:
         if not self._sleeping:
             return slots
         return slots + min(self._sleeping, max(_SLEEPERS_AT_LEAST, _SLEEPERS_PER_SLOT * slots))
+
+    def explain(self) -> Bound | None:
+        """What the requests have waited for; None where none was sent."""
+        return self._limiter.explain() if self.requests else None
 
     async def complete(self, task: Task) -> Outcome:
         """Settle one row.

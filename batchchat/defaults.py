@@ -62,6 +62,9 @@ ROWS_SHOWN = 20
 # How many differing rows `compare` shows.
 CHANGED_SHOWN = 10
 
+# After so long a run it is told what it was bound by.
+BOUND_AFTER_SECONDS = 10
+
 # How long a notice of a job's end may take.
 NOTICE_SECONDS = 10.0
 

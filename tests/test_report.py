@@ -95,10 +95,42 @@ def test_the_page_says_what_the_job_came_to(run, job):
         assert words in found.text, words
     assert "Errors by kind" in found.text
     assert "2 31 invalid_request_error" in found.text
-    assert re.search(r"cost of the answers 0\.0+\d+ USD", found.text)
+    assert re.search(r"model rows prompt tokens completion tokens cost m 30 \d+ \d+ 0\.0+\d+ USD", found.text)
+    assert re.search(r"32 0 (concurrency|server|nothing) finished", found.text)
     assert "Rows that failed" in found.text
     assert found.tags.count("svg") == 2
     assert found.open == []
+
+
+def test_the_bill_is_on_the_page(run, simulator):
+    """By model: rows, tokens of each kind, and the cost; what brought no answer, and what was there before."""
+    server = simulator(tokens=9)
+    with Path("t.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["text"], ["one"], ["@@drop*1 two"], ["three"]])
+    words = ("--base-url", server.base_url, "-m", "m", "--price", "input=1000,output=2000", "--max-tokens", "10")
+    for limit in (2, 3):
+        assert run("run", "t.csv", *words, "--prompt", "{{ text }}", "--limit", limit, "--quiet")[0] == 0
+    run("report", "t.csv")
+    found = page_of().text
+    assert re.search(r"m 3 \d+ \d+ 0\.\d+ USD", found)
+    assert re.search(r"paid for nothing, perhaps: attempts that brought no answer 1 at most 0\.\d+ USD", found)
+    assert re.search(r"saved: rows that the last run found answered 2 about 0\.\d+ USD", found)
+    assert "$1000 in, $2000 out per million tokens (as told by --price)" in found
+
+
+def test_what_the_job_waited_for_is_told(run, job):
+    """The longest run says what it was bound by, with its number, and what to change."""
+    job(*(f"text {n}" for n in range(9)), words=("--rpm", "180", "-c", "4"))
+    run("report", "t.csv")
+    assert "Bound by the limit of requests (180 requests a minute, as told); ask the endpoint" in page_of().text
+
+
+def test_small_amounts_are_no_powers_of_ten(run, job):
+    """A cost of a hundred-thousandth is written out."""
+    job("one", words=("--price", "input=0.01,output=0.02"))
+    run("report", "t.csv")
+    assert "e-0" not in page_of().text
+    assert re.search(r"0\.000000\d+ USD", page_of().text)
 
 
 def test_the_page_needs_nothing_else(run, job):

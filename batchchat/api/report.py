@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from batchchat.api.answers import job_rows
+from batchchat.api.bill import make_bill
 from batchchat.api.find import find_checkpoint, resume_job, shown_chain
 from batchchat.api.inspect import job_status
-from batchchat.api.money import find_price, total_cost
+from batchchat.api.money import find_price
 from batchchat.checkpoint import read_journal
 from batchchat.errors import InputFault, UsageError
 from batchchat.report import READ, Facts, Numbers, Sampled, page
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from batchchat.job import Job
 
 _BLOCK = 8192
+_TELLING = 2.0  # seconds: shorter runs wait for nothing in particular
 _SAMPLE = 20
 _SUFFIX = ".report.html"
 
@@ -70,7 +72,7 @@ def _page(job: Job, checkpoint: str) -> str:
         runs = journal.runs()
         numbers = _numbers(journal, chain, rows, runs)
         price = None if job.model is None else find_price(job, job.model)
-        cost = total_cost(journal, chain, rows, price) if chain else None
+        bill = make_bill(journal, job, chain, rows, price, saved=_reused(runs)) if chain else None
         settings = journal.settings(chain[0]) if chain else {}
     finally:
         journal.close()
@@ -84,7 +86,9 @@ def _page(job: Job, checkpoint: str) -> str:
         model=job.model or "-",
         rows=status.rows,
         state=_state(status),
-        cost=cost,
+        cost=None if bill is None else bill.cost_usd,
+        bill=None if bill is None else bill.as_dict(),
+        bound=_bound(runs),
         price=None if price is None else str(price),
         settings=settings,
         at=time.time(),
@@ -94,6 +98,18 @@ def _page(job: Job, checkpoint: str) -> str:
         note=note,
     )
     return page(facts, numbers)
+
+
+def _bound(runs: Sequence[dict[str, Any]]) -> str:
+    """What the longest run waited for, where it lasted long enough to tell."""
+    told = {run["ended"] - run["started"]: run["bound"]["text"] for run in runs if run["ended"] and run.get("bound")}
+    longest = max(told, default=0.0)
+    return str(told[longest]) if longest >= _TELLING else ""
+
+
+def _reused(runs: Sequence[dict[str, Any]]) -> int:
+    """Rows that the last full run found answered."""
+    return next((int(run.get("reused") or 0) for run in reversed(runs) if run.get("bill")), 0)
 
 
 def _numbers(journal: Journal, chain: Sequence[int], rows: int, runs: Sequence[dict[str, Any]]) -> Numbers:

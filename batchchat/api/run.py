@@ -160,6 +160,7 @@ class _Run:
         self.signals.listen(engine.stop, engine.abort)
         with self.committer:
             cancelled = await self._drained(engine)
+            bound = client.explain()
             unwritten = await self._close_purse()
         reason = engine.reason or self.signals.reason or unwritten
         if isinstance(reason, ModelMissing):
@@ -177,11 +178,13 @@ class _Run:
             requests=client.requests,
             retries=client.retries,
             elapsed_s=time.monotonic() - begun,
+            bound=bound,
         )
         facts = summary.as_dict()
         with contextlib.suppress(JobStopped):  # a full disk was told of already
-            bill = {} if summary.bill is None else {"bill": summary.bill.as_dict()}
-            kept = {"stop_reason": summary.stop_reason, **{name: facts[name] for name in _OF_THE_RUN}, **bill}
+            kept = {"stop_reason": summary.stop_reason, **{name: facts[name] for name in _OF_THE_RUN}}
+            kept |= {} if summary.bill is None else {"bill": summary.bill.as_dict()}
+            kept |= {} if bound is None else {"bound": {"kind": bound.kind, "share": bound.share, "text": str(bound)}}
             journal.end_run(number, kept)
         if cancelled is not None:
             raise cancelled

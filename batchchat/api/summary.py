@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from batchchat.api.bill import Bill
     from batchchat.errors import JobStopped
+    from batchchat.limiter import Bound
 
 PUBLIC = (
     "rows",
@@ -53,6 +54,7 @@ class Summary:
         bill: what was paid for what; None of a trial.
         errors: of the rows that failed, the most frequent errors and how often they came.
         cut: answers that were cut by their length; longest: the most tokens that such a one has.
+        bound: what the requests have waited for, None where none was sent.
         more_rows: whether the table may have rows beyond `--limit`.
     """
 
@@ -81,6 +83,7 @@ class Summary:
     cut: int = 0
     longest: int = 0
     more_rows: bool = False
+    bound: Bound | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The facts that the contract names, JSON-able: money as a number."""

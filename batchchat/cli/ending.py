@@ -36,6 +36,8 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
         return
     yield _of_a_trial(summary) if job.rows.trial else _of_the_rows(summary)
     yield ", ".join(_spent(summary))
+    if summary.bound is not None and summary.elapsed_s >= defaults.BOUND_AFTER_SECONDS and not quiet:
+        yield f"  {summary.bound}"
     yield from () if summary.bill is None else _billed(summary.bill)
     for error, count in summary.errors:
         yield f"  {amount.counted(count, 'row', 'rows')}: {error}"

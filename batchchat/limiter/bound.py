@@ -54,6 +54,8 @@ class Bound:
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
+        if self.kind == "nothing":
+            return f"not bound by the endpoint: {self.meaning}; {self.advice}"
         return f"bound by {self.meaning}{detail}; {self.advice}"
 
 

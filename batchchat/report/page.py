@@ -10,6 +10,7 @@ import html
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchchat.report import chart
@@ -17,13 +18,13 @@ from batchchat.report.style import STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from decimal import Decimal
 
     from batchchat.report.numbers import Numbers, Percentiles
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _LONGEST_TEXT = 4000
 _MOST_ERRORS = 50
+_SHORT = 60
 _CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 
 
@@ -47,6 +48,8 @@ class Facts:
         rows: of the table, None where nobody counted.
         state: finished, running, or why it stopped.
         cost: US dollars, None where the price is not known; price: in words, with its source.
+        bill: by model, what brought nothing and what was saved, as `status` has it; None where nothing was answered.
+        bound: what the longest run waited for, and what to change, in a sentence; empty where nobody knows.
         settings: what made the requests, without secrets.
         runs: start, end (Unix times), rows settled, requests and stop reason of each.
         sample: rows drawn at random; failures: some rows that failed.
@@ -66,6 +69,8 @@ class Facts:
     price: str | None
     settings: Mapping[str, Any]
     at: float
+    bill: Mapping[str, Any] | None = None
+    bound: str = ""
     runs: Sequence[Mapping[str, Any]] = ()
     sample: Sequence[Sampled] = field(default=())
     failures: Sequence[Sampled] = field(default=())
@@ -85,7 +90,7 @@ def _lines(facts: Facts, numbers: Numbers) -> Iterator[str]:
     yield f"<h1>{_text(facts.title)}</h1>"
     yield f'<p class="dim">{_text(facts.state)} &middot; {_moment(facts.at)} UTC</p>'
     yield from _tiles(facts, numbers)
-    yield from _time(numbers)
+    yield from _time(facts, numbers)
     yield from _outcomes(numbers)
     yield from _money(facts, numbers)
     yield from _answers("A sample of rows", facts.sample)
@@ -101,7 +106,7 @@ def _tiles(facts: Facts, numbers: Numbers) -> Iterator[str]:
     pending = None if facts.rows is None else max(0, facts.rows - settled)
     tiles = [
         ("rows", _count(facts.rows), ""),
-        ("succeeded", _count(numbers.answered), "good"),
+        ("succeeded", _count(numbers.answered), "good" if numbers.answered else ""),
         ("failed", _count(numbers.failed), "bad" if numbers.failed else ""),
         ("pending", _count(pending), "warn" if pending else ""),
         ("cost", "not known" if facts.cost is None else _dollars(facts.cost), ""),
@@ -109,24 +114,32 @@ def _tiles(facts: Facts, numbers: Numbers) -> Iterator[str]:
     ]
     yield '<div class="tiles">'
     for name, value, kind in tiles:
-        yield f'<div class="tile"><b class="{kind}">{_text(value)}</b><span class="dim">{name}</span></div>'
+        number, _, unit = value.partition(" ") if value[0].isdecimal() else (value, "", "")
+        small = f"<small> {_text(unit)}</small>" if unit else ""
+        yield f'<div class="tile"><b class="{kind}">{_text(number)}{small}</b><span class="dim">{name}</span></div>'
     yield "</div>"
 
 
-def _time(numbers: Numbers) -> Iterator[str]:
+def _time(facts: Facts, numbers: Numbers) -> Iterator[str]:
     rates = numbers.rates()
     if rates:
         yield "<h2>Throughput</h2>\n<p class='dim'>rows per second while runs lasted</p>"
-        yield chart.bars(rates, seconds=numbers.seconds, unit="rows/s", breaks=numbers.breaks())
+        yield _scrolled(chart.bars(rates, seconds=numbers.seconds, unit="rows/s", breaks=numbers.breaks()))
     tokens = numbers.token_rates()
     if any(tokens):
         yield "<p class='dim'>tokens per second</p>"
-        yield chart.bars(tokens, seconds=numbers.seconds, unit="tokens/s", breaks=numbers.breaks())
+        yield _scrolled(chart.bars(tokens, seconds=numbers.seconds, unit="tokens/s", breaks=numbers.breaks()))
+    if facts.bound:
+        yield f"<p>{_text(facts.bound[:1].upper() + facts.bound[1:])}.</p>"
     times = [("whole answer", numbers.latency), ("first chunk", numbers.first_token)]
     rows = [[name, *_percentiles(found)] for name, found in times if found.count]
     if rows:
         yield "<h2>Latency</h2>"
         yield from _table(["seconds", "50 %", "90 %", "95 %", "99 %", "longest"], rows, numeric=range(1, 6))
+
+
+def _scrolled(picture: str) -> str:
+    return f'<div class="scroll">{picture}</div>'
 
 
 def _percentiles(found: Percentiles) -> list[str]:
@@ -149,21 +162,49 @@ def _outcomes(numbers: Numbers) -> Iterator[str]:
 
 
 def _money(facts: Facts, numbers: Numbers) -> Iterator[str]:
-    names = {
-        "prompt_tokens": "prompt tokens",
-        "cached_tokens": "of them cached",
-        "completion_tokens": "completion tokens",
-        "reasoning_tokens": "of them reasoning",
-    }
-    rows = [[said, f"{numbers.tokens[name]:,}"] for name, said in names.items() if numbers.tokens[name]]
-    rows.append(["HTTP requests", f"{numbers.attempts:,}"])
-    if numbers.paid_for_nothing:
-        rows.append(["of them perhaps billed without an answer", f"{numbers.paid_for_nothing:,}"])
-    if facts.cost is not None:
-        rows.append(["cost of the answers", _dollars(facts.cost)])
     yield "<h2>Tokens and cost</h2>"
-    yield from _table(["", "all rows"], rows, numeric=[1])
+    models = (facts.bill or {}).get("models") or {}
+    if models:
+        shown = [name for name in _TOKENS if any(line[name] for line in models.values())]
+        lines = [[name or "(no name)", *_line(line, shown)] for name, line in models.items()]
+        if len(lines) > 1:
+            whole = {name: sum(line[name] for line in models.values()) for name in ("rows", *shown)}
+            lines.append(["together", *_line({**whole, "cost_usd": facts.cost}, shown)])
+        heads = ["model", "rows", *(_TOKENS[name] for name in shown), "cost"]
+        yield from _table(heads, lines, numeric=range(1, len(heads)))
+    yield from _table(["", "", ""], list(_besides(facts, numbers)), numeric=[1, 2])
     yield f'<p class="dim">{_text(facts.price or "The price of this model at this endpoint is not known.")}</p>'
+
+
+_TOKENS = {
+    "prompt_tokens": "prompt tokens",
+    "cached_tokens": "of them cached",
+    "cache_write_tokens": "written to the cache",
+    "completion_tokens": "completion tokens",
+    "reasoning_tokens": "of them reasoning",
+}
+
+
+def _line(line: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
+    return [f"{line['rows']:,}", *(f"{line[name]:,}" for name in shown), _known(line["cost_usd"])]
+
+
+def _besides(facts: Facts, numbers: Numbers) -> Iterator[list[str]]:
+    """What is not by model: requests, what brought nothing, what was there before."""
+    yield ["HTTP requests", f"{numbers.attempts:,}", ""]
+    nothing, saved = ((facts.bill or {}).get(name) or {} for name in ("paid_for_nothing", "saved"))
+    if nothing.get("attempts"):
+        most = nothing["at_most_usd"]
+        cost = "" if most is None else f"at most {_known(most)}"
+        yield ["paid for nothing, perhaps: attempts that brought no answer", f"{nothing['attempts']:,}", cost]
+    if saved.get("rows"):
+        about = saved["about_usd"]
+        cost = "" if about is None else f"about {_known(about)}"
+        yield ["saved: rows that the last run found answered", f"{saved['rows']:,}", cost]
+
+
+def _known(dollars: float | Decimal | None) -> str:
+    return "not known" if dollars is None else _dollars(Decimal(str(dollars)))
 
 
 def _answers(heading: str, rows: Sequence[Sampled]) -> Iterator[str]:
@@ -178,11 +219,11 @@ def _answers(heading: str, rows: Sequence[Sampled]) -> Iterator[str]:
 
 def _answer(row: Sampled, inputs: Sequence[str], *, ended: bool) -> str:
     cells = [f'<td class="n">{row.row:,}</td>']
-    cells += [f'<td class="t">{_text(row.inputs.get(name))}</td>' for name in inputs]
+    cells += [f'<td class="t"><div>{_text(row.inputs.get(name))}</div></td>' for name in inputs]
     if row.error is None:
-        cells.append(f'<td class="t">{_text(row.completion)}</td>')
+        cells.append(f'<td class="t"><div>{_text(row.completion)}</div></td>')
     else:
-        cells.append(f'<td class="t bad">{_text(row.error)}</td>')
+        cells.append(f'<td class="t bad"><div>{_text(row.error)}</div></td>')
     if ended:
         cells.append(f"<td>{_text(row.finish_reason)}</td>")
     return f"<tr>{''.join(cells)}</tr>"
@@ -191,8 +232,12 @@ def _answer(row: Sampled, inputs: Sequence[str], *, ended: bool) -> str:
 def _job(facts: Facts) -> Iterator[str]:
     yield "<h2>The job</h2>"
     named = ["input", "output", "checkpoint", "host", "model"]
-    yield from _table(["", ""], [[name, getattr(facts, name)] for name in named])
+    short = {name: value for name, value in facts.settings.items() if _is_short(value)}
+    lines = [[name, getattr(facts, name)] for name in named]
+    yield from _table(["", ""], [*lines, *([name, value] for name, value in short.items() if name != "model")])
     for name, value in facts.settings.items():
+        if name in short:
+            continue
         yield f'<p class="dim">{_text(name)}</p>\n<pre>{_text(value)}</pre>'
     if facts.runs:
         yield "<h2>Runs</h2>"
@@ -202,11 +247,18 @@ def _job(facts: Facts) -> Iterator[str]:
                 _duration(run["ended"] - run["started"]) if run.get("ended") else "-",
                 _count(run.get("requests")),
                 _count(run.get("retries")),
+                str((run.get("bound") or {}).get("kind") or ""),
                 str(run.get("stop_reason") or ("finished" if run.get("ended") else "not ended")),
             ]
             for run in facts.runs
         ]
-        yield from _table(["started (UTC)", "took", "requests", "retries", "ended"], rows, numeric=[2, 3])
+        yield from _table(["started (UTC)", "took", "requests", "retries", "bound by", "ended"], rows, numeric=[2, 3])
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or (
+        isinstance(value, str) and len(value) <= _SHORT and "\n" not in value
+    )
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numeric: Iterable[int] = ()) -> Iterator[str]:
@@ -246,7 +298,9 @@ def _count(number: int | None) -> str:
 
 
 def _dollars(amount: Decimal) -> str:
-    return f"{amount:,.2f} USD" if amount >= 1 or not amount else f"{amount:.3g} USD"
+    if amount >= 1 or not amount:
+        return f"{amount:,.2f} USD"
+    return f"{Decimal(f'{amount:.3g}').normalize():f} USD"
 
 
 def _duration(seconds: float) -> str:

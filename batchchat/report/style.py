@@ -15,16 +15,20 @@ p { margin: .3rem 0; } .dim { color: var(--dim); } .good { color: var(--good); }
 .warn { color: var(--warn); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .6rem; margin: 1.2rem 0; }
 .tile { background: var(--soft); border-radius: .5rem; padding: .6rem .8rem; }
-.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.tile small { font-size: .9rem; font-weight: 400; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .35rem .6rem;
   border-bottom: 1px solid var(--line); } th { font-weight: 600; color: var(--dim); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.t > div { max-height: 20rem; overflow-y: auto; }
 td.t { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 8rem; }
 pre { background: var(--soft); border-radius: .5rem; padding: .7rem .9rem; margin: .3rem 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, monospace; }
-svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
+svg { width: 100%; min-width: 30rem; height: auto; display: block; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
 .bar { fill: var(--bar); } .grid { stroke: var(--line); } .axis { stroke: var(--dim); }
 .break { stroke: var(--dim); stroke-dasharray: 3 3; }
-@media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } tr { break-inside: avoid; } }
+@media print { body { max-width: none; padding: 0; } td.t > div { max-height: none; }
+  h2 { break-after: avoid; } tr { break-inside: avoid; } }
 """.strip()
