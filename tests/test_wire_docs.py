@@ -51,3 +51,27 @@ def test_every_field_is_listed(title, fields):
 def test_every_error_is_listed(kind):
     """Every error that an attempt can end in has a line that says what happens to row, pool and job."""
     assert f"`{kind}`" in PAGE
+
+
+SECTIONS = ("Requests", "Replies", "Event streams", "Errors", "Headers", "Connections")
+
+
+def lines_of(title):
+    section = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("| ")]
+    return [line for line in table[1:] if not set(line) <= set("|- ")]
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_every_line_names_the_test_that_holds_it(title):
+    """Nothing is claimed of the wire without a test."""
+    assert lines_of(title)
+    assert [line for line in lines_of(title) if not re.search(r"`test_\w+\.py::test_\w+`", line)] == []
+
+
+@pytest.mark.parametrize("code", "400 401 402 403 404 408 409 413 422 429 503 504 529".split())
+def test_every_error_of_the_api_says_what_becomes_of_row_pool_and_job(code):
+    """Each status that the API documents has a line whose test runs a whole job into it."""
+    named = [line for line in lines_of("Errors") if re.search(rf"\b{code}\b", line.split("|")[1])]
+    assert named
+    assert [line for line in named if "test_wire_outcomes.py::" not in line] == []

@@ -72,6 +72,18 @@ REQUEST = (
     _request(name="user", help="Your name for the person behind the requests"),
     _request(name="seed", kind=int, help="For answers that can be repeated, where the server can"),
     _request(name="response_format", metavar="JSON", help='As {"type": "json_object"}; @PATH reads it from a file'),
+    _request(name="reasoning_effort", help="How long to think: none, minimal, low, medium, high, xhigh or max"),
+    _request(name="verbosity", help="How wordy to be: low, medium or high"),
+    _request(
+        name="service_tier", metavar="TIER", help="Which processing to pay for: auto, default, flex, priority, ..."
+    ),
+    _request(name="logprobs", kind=bool, negative=True, help="Give the log probabilities of the answer's tokens"),
+    _request(name="top_logprobs", kind=int, help="And those of so many other tokens, from 0 to 20"),
+    _request(
+        name="tools", metavar="JSON", help="Functions that the model may call, a list; @PATH reads it from a file"
+    ),
+    _request(name="tool_choice", help="none, auto, required, or the tool to call as JSON"),
+    _request(name="metadata", metavar="JSON", help="At most 16 pairs that are stored with the request"),
     _request(
         name="param_column",
         kind=list,

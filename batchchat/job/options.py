@@ -22,6 +22,14 @@ REQUEST_OPTIONS = (
     "user",
     "seed",
     "response_format",
+    "reasoning_effort",
+    "verbosity",
+    "service_tier",
+    "logprobs",
+    "top_logprobs",
+    "tools",
+    "tool_choice",
+    "metadata",
     "extra_body",
 )
 POOL_OPTIONS = ("concurrency", "rpm", "tpm", "timeout", "max_retries", "max_outage", "max_retry_after")

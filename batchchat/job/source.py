@@ -21,7 +21,7 @@ from batchchat.spelling import did_you_mean, nearest
 if TYPE_CHECKING:
     from batchchat.job.settings import Source
 
-_JSON_OPTIONS = frozenset({"logit_bias", "response_format", "extra_body"})
+_JSON_OPTIONS = frozenset({"logit_bias", "response_format", "tools", "metadata", "extra_body"})
 _LISTS = frozenset({"retry", "add_columns"})
 _WHOLE = re.compile(r"[+-]?\d+")
 
@@ -102,7 +102,7 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
 
 def _typed(name: str, value: Any) -> Any:
     """An option's value in the type that a job file would have."""
-    if name in _JSON_OPTIONS and isinstance(value, str):
+    if isinstance(value, str) and (name in _JSON_OPTIONS or (name == "tool_choice" and value[:1] in {"{", "@"})):
         return _json(name, value)
     if name == "header" and not isinstance(value, Mapping):
         return _headers([value] if isinstance(value, str) else value)

@@ -40,6 +40,14 @@ class Options(TypedDict, total=False):
     user: str | None
     seed: int | None
     response_format: Pairs | None
+    reasoning_effort: str | None
+    verbosity: str | None
+    service_tier: str | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    tools: Sequence[Pairs] | None
+    tool_choice: str | Pairs | None
+    metadata: Mapping[str, str] | None
     param_column: Mapping[str, str] | Sequence[str] | None
     extra_body: Pairs | None
     # The endpoint.
