@@ -8,8 +8,9 @@ import json
 import zlib
 
 import pytest
-from fakes import ScriptedServer, chunked, completion, delta, error, http, sse
+from fakes import ScriptedServer, chunk, chunked, chunked_head, completion, delta, error, http, sse
 
+from batchchat import defaults
 from batchchat.errors import (
     BadRequest,
     ContentRefused,
@@ -483,3 +484,118 @@ async def test_the_simulator_answers(simulator):
         found = await ask(served.base_url, stream=stream)
         assert found.contents[0]
         assert found.usage.total_tokens
+
+
+async def test_a_large_answer_is_read():
+    """Some megabytes are an answer like another, in one piece and in many."""
+    text = "x" * (3 << 20)
+    whole = completion(text)
+    async with ScriptedServer([http(whole), chunked(whole, content_type="application/json")]) as server:
+        for _ in range(2):
+            assert (await ask(server.url)).contents == (text,)
+
+
+@pytest.mark.parametrize("status", [299, 206])
+async def test_the_last_2xx_is_an_answer_too(status):
+    """Whatever a gateway means by it."""
+    async with ScriptedServer([http(completion("hi"), status)]) as server:
+        assert (await ask(server.url)).contents == ("hi",)
+
+
+async def test_a_300_is_no_answer():
+    """Even with a completion in it."""
+    async with ScriptedServer([http(completion("hi"), 300)]) as server:
+        assert type(await fault(server.url)) is BadRequest
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (500, ServerError), (400, BadRequest)])
+async def test_an_error_is_one_whatever_its_content_type(status, kind):
+    """Some servers say event stream for everything."""
+    answer = http(error("no"), status, content_type="text/event-stream")
+    async with ScriptedServer([answer]) as server:
+        assert type(await fault(server.url, stream=True)) is kind
+
+
+@pytest.mark.parametrize(("timeout", "connecting"), [(5.0, 2.5), (7.0, 3.5), (10_000.0, defaults.CONNECT_TIMEOUT)])
+def test_connecting_has_half_the_time_at_most(timeout, connecting):
+    """So that no connection is told from no answer."""
+    assert transport(timeout=timeout)._connect_timeout == connecting
+
+
+async def test_another_error_of_a_stream_takes_nothing_from_the_dialect():
+    """`stream_options` is left out only where it is what was refused."""
+    script = [http(error("bad temperature"), 400), DONE]
+    async with ScriptedServer(script) as server, transport(server.url, stream=True) as opened:
+        with pytest.raises(BadRequest):
+            await opened.send(REQUEST)
+        await opened.send(REQUEST)
+    assert ["stream_options" in received.json for received in server.received] == [True, True]
+
+
+async def test_a_lasting_redirect_behind_a_passing_one_is_not_remembered():
+    """The first hop may lead elsewhere the next time."""
+    script = [
+        http(status=302, location="/b"),
+        http(status=301, location="/c"),
+        http(completion("one")),
+        http(completion("two")),
+    ]
+    async with ScriptedServer(script) as server, transport(server.url) as opened:
+        await opened.send(REQUEST)
+        await opened.send(REQUEST)
+    first = "/v1/chat/completions"
+    assert [received.target for received in server.received] == [first, "/b", "/c", first]
+
+
+async def test_times_are_measured_from_the_beginning_of_the_request():
+    """Latency to the end of the answer, the first token where the first part of it came."""
+    parts = [sse({"choices": []}, delta("", role="assistant"), done=False), sse(delta("a"), done=False)]
+    parts += [sse(delta("b", finish="stop"))]
+
+    async def slowly(peer, _):
+        await peer.send(chunked_head())
+        for part in parts:
+            await peer.send(chunk(part))
+            await asyncio.sleep(0.02)
+        await peer.send(chunk(b""))
+
+    class Steps:
+        """A clock that goes on by ten seconds each time that it is looked at."""
+
+        now = 3.0
+
+        def __call__(self):
+            self.now += 10.0
+            return self.now
+
+    endpoint = {"connections": 1, "timeout": 30, "environment": {}}
+    async with ScriptedServer([slowly]) as server:
+        opened = Transport(Endpoint(base_url=server.url), stream=True, clock=Steps(), **endpoint)
+        async with opened:
+            found = await opened.send(REQUEST)
+        assert (found.contents, found.first_token, found.latency) == (("ab",), 10.0, 20.0)
+    async with ScriptedServer([http(completion("hi"))]) as server:
+        opened = Transport(Endpoint(base_url=server.url), stream=False, clock=Steps(), **endpoint)
+        async with opened:
+            assert (await opened.send(REQUEST)).latency == 10.0
+
+
+async def test_a_connection_is_kept_where_a_stream_ends_a_moment_after_done():
+    """The last chunk of the transfer may come after the last event; it is waited for, for a moment."""
+
+    async def ends_later(peer, _):
+        await peer.send(chunked_head() + chunk(sse(delta("hello", finish="stop"))))
+        await asyncio.sleep(0.05)
+        await peer.send(chunk(b""))
+
+    async with ScriptedServer([ends_later]) as server, transport(server.url, stream=True) as opened:
+        for _ in range(3):
+            assert (await opened.send(REQUEST)).contents == ("hello",)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("url", ["http://host:99999/v1", "http://[::1/v1"])
+def test_an_address_that_is_none_is_a_usage_error(url):
+    """It is said before anything is sent."""
+    with pytest.raises(UsageError):
+        transport(url)

@@ -10,7 +10,15 @@ import sys
 import pytest
 from fakes import ScriptedServer, completion, http
 
-from batchchat.errors import ConnectionLost, EndpointDown, UsageError
+from batchchat.errors import (
+    BadRequest,
+    ConnectionLost,
+    EndpointDown,
+    Forbidden,
+    KeyRefused,
+    ServerError,
+    UsageError,
+)
 from batchchat.records import Endpoint, Secret
 from batchchat.transport import Transport, session, surroundings
 from batchchat.transport.surroundings import allow_files, open_socket, proxy_for, trust
@@ -41,6 +49,8 @@ async def ask(url, environment):
         ("http://h.example", {"HTTP_PROXY": "http://other.example", "http_proxy": PROXY}, PROXY),
         ("http://h.example", {"HTTP_PROXY": PROXY, "REQUEST_METHOD": "GET"}, None),
         ("http://h.example", {"http_proxy": PROXY, "REQUEST_METHOD": "GET"}, PROXY),
+        ("https://h.example", {"REQUEST_METHOD": "GET", "HTTP_PROXY": "http://x", "HTTPS_PROXY": PROXY}, PROXY),
+        ("http://h.example", {"REQUEST_METHOD": "GET", "HTTP_PROXY": "http://x", "ALL_PROXY": PROXY}, PROXY),
         ("http://h.example", {"HTTP_PROXY": " proxy.example:3128 "}, PROXY),
         ("http://h.example", {"PATH": "/bin", "HTTP_PROXY": "https://p.example"}, "https://p.example"),
     ],
@@ -105,6 +115,20 @@ def test_no_proxy_exempts_addresses_and_networks(host, no_proxy, exempt):
     assert (proxy_for(f"http://{host}/v1", {"http_proxy": PROXY, "no_proxy": no_proxy}) is None) is exempt
 
 
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "exempt"),
+    [
+        ("https://h.example", "h.example:443", True),
+        ("https://h.example", "h.example:80", False),
+        ("http://h.example", "h.example:80", True),
+        ("http://h.example", "h.example:443", False),
+    ],
+)
+def test_an_address_without_a_port_has_its_schemes(url, no_proxy, exempt):
+    """443 for https, 80 for http."""
+    assert (proxy_for(url, {"ALL_PROXY": PROXY, "NO_PROXY": no_proxy}) is None) is exempt
+
+
 def test_a_proxy_that_is_not_spoken_is_a_usage_error():
     """The message says what to do; where the proxy is not needed, nothing is said."""
     environment = {"ALL_PROXY": "socks5://user:secret@p.example:1080"}
@@ -162,7 +186,7 @@ async def test_a_secure_request_goes_through_a_tunnel():
     assert "authorization" not in seen[0].headers
 
 
-@pytest.mark.parametrize("status", [403, 407])
+@pytest.mark.parametrize("status", [401, 403, 407])
 async def test_a_proxy_that_wants_a_login_stops_the_job(status):
     """No row would get through."""
     async with ScriptedServer([http(b"", status)]) as proxy:
@@ -171,6 +195,17 @@ async def test_a_proxy_that_wants_a_login_stops_the_job(status):
         if status == 407:
             with pytest.raises(EndpointDown, match="wants a login"):
                 await ask("http://far.example/v1", {"HTTP_PROXY": proxy.origin})
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, KeyRefused), (403, Forbidden), (503, ServerError)])
+async def test_what_an_endpoint_says_behind_a_proxy_is_the_endpoints(status, kind):
+    """Only 407 is the proxy's own word; without a proxy even that is an error of the endpoint."""
+    async with ScriptedServer([http(b"", status)]) as proxy:
+        with pytest.raises(kind):
+            await ask("http://far.example/v1", {"HTTP_PROXY": proxy.origin})
+    async with ScriptedServer([http(b"", 407)]) as server:
+        with pytest.raises(BadRequest):
+            await ask(server.url, {})
 
 
 async def test_a_proxy_that_is_not_there():

@@ -22,9 +22,11 @@ from batchchat.errors import (
     RequestError,
     RequestTooLarge,
     ServerError,
+    UnreadableReply,
 )
 from batchchat.records import RateLimits
 from batchchat.wire import error_from
+from batchchat.wire.errors import error_in
 
 JSON = {"content-type": "application/json"}
 
@@ -503,3 +505,94 @@ def test_any_answer_is_one_of_our_errors(status, value, junk):
         assert isinstance(found, RequestError | JobStopped)
         assert str(found).encode()
         assert len(str(found)) < 1200
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "status"),
+    [
+        ({"type": "invalid_request_error", "code": "model_not_found"}, ModelMissing, None),
+        ({"type": "invalid_request_error", "code": "rate_limit_exceeded"}, RateLimited, 200),
+        ({"type": "invalid_request_error", "code": "context_length_exceeded"}, ContextTooLong, 200),
+        ({"type": "invalid_request_error", "code": "content_policy_violation"}, ContentRefused, 200),
+        ({"type": "invalid_request_error"}, BadRequest, 200),
+        ({"code": 400}, BadRequest, 200),
+        ({"code": "429"}, RateLimited, 200),
+        ({"code": 599}, ServerError, 200),
+        ({"code": 399}, UnreadableReply, 200),
+        ({"code": 600}, UnreadableReply, 200),
+        ({"code": "5000"}, UnreadableReply, 200),
+        ({"code": "service_unavailable"}, ServerError, 200),
+        ({"type": "server_error"}, ServerError, 200),
+        ({"message": "Insufficient balance"}, QuotaExhausted, None),
+    ],
+)
+def test_an_error_object_in_a_200_is_judged_by_the_word_that_says_most(said, kind, status):
+    """The type of many errors says less than their code; a code may be a status."""
+    found = error_in({"message": "no", **said}, JSON)
+    assert type(found) is kind
+    assert status is None or found.status == status
+
+
+def test_an_error_object_in_a_200_is_quoted_as_what_it_is():
+    """Where nobody knows what it means, the message says that it stood in the place of an answer."""
+    assert error_in({"message": "strange"}, JSON).message == "an error instead of an answer: strange"
+    assert error_in({"message": "no", "code": "rate_limit_exceeded"}, JSON).message == "no"
+
+
+def test_a_wait_in_words_is_for_refusals_only():
+    """What else fails is tried again by our own schedule."""
+    assert error_in({"message": "try again in 7s", "type": "server_error"}, JSON).retry_after is None
+    assert error_in({"message": "try again in 7s", "code": "rate_limit_exceeded"}, JSON).retry_after == 7
+
+
+def test_only_a_503_is_paced_because_it_names_a_wait():
+    """A gateway's 504 with Retry-After has failed, not refused."""
+    assert type(judge(503, retry_after="3")) is RateLimited
+    found = judge(504, retry_after="3")
+    assert (type(found), found.retry_after) == (ServerError, 3)
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+def test_an_empty_account_is_known_by_its_wording(status):
+    """Whatever status it comes with."""
+    assert type(judge(status, {"error": {"message": "Insufficient account balance"}})) is QuotaExhausted
+
+
+@pytest.mark.parametrize("said", ["yes", "0", "1", "", "truth", "no", "falsely"])
+def test_x_should_retry_that_is_neither_changes_nothing(said):
+    """Only `true` and `false` say something."""
+    assert type(judge(400, x_should_retry=said)) is BadRequest
+    assert type(judge(500, x_should_retry=said)) is ServerError
+
+
+def test_of_a_list_of_errors_the_first_is_told():
+    """Gemini wraps its error object in a list."""
+    assert judge(400, [{"error": {"message": "first"}}, {"error": {"message": "second"}}]).message == "first"
+    assert judge(400, [{"error": {"message": "first"}}, 7]).message == "first"
+
+
+@pytest.mark.parametrize(
+    ("finding", "message"),
+    [
+        ({"loc": ["body", "aaa", 0], "msg": "too long"}, "aaa.0: too long"),
+        ({"loc": ["body", "x"], "type": "missing"}, "x: missing"),
+        ({"loc": ["body"], "message": "no"}, "no"),
+        ({"loc": "body", "msg": "no"}, "no"),
+    ],
+)
+def test_a_finding_of_a_validation_names_its_field(finding, message):
+    """As FastAPI's servers list them; the body itself is no field."""
+    assert judge(422, {"detail": [finding]}).message == message
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        (b"<HTML><TITLE\nlang=en>Bad\ngateway</TITLE\n><p>x", "Bad gateway"),
+        (b"<html><STYLE>\na { b }\n</STYLE><Script>\nc()\n</sCRIPT>Down for repair<!-- \nd\n -->", "Down for repair"),
+        (b"<html><title> \n</title><h1>No</h1><p>way</p>", "No way"),
+    ],
+)
+def test_the_words_of_a_page_are_found_however_it_is_written(page, message):
+    """Upper case, tags over several lines, a title that is blank."""
+    assert judge(502, page).message == message

@@ -206,3 +206,44 @@ def test_nonsense_is_ignored(limit, reset, wait):
     found = rate_limits({"x-ratelimit-limit-tokens": limit, "x-ratelimit-reset-tokens": reset, "date": wait})
     assert found is None or found.tokens_reset is None or found.tokens_reset >= 0
     assert (retry_after({"retry-after": wait, "retry-after-ms": limit}) or 0) >= 0
+
+
+def test_of_anthropics_counts_the_one_with_the_least_left_is_taken_whole():
+    """All tokens and the input's are two counts, whichever header comes last."""
+    both = [
+        ("anthropic-ratelimit-tokens-limit", "100"),
+        ("anthropic-ratelimit-tokens-remaining", "5"),
+        ("anthropic-ratelimit-input-tokens-limit", "200"),
+        ("anthropic-ratelimit-input-tokens-remaining", "150"),
+    ]
+    for order in (both, both[::-1]):
+        assert limits(more=order) == RateLimits(tokens_limit=100, tokens_remaining=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (f"{NOW * 1000 + 2500:.0f}", 2.5),
+        (f"{NOW + 2.5}", 2.5),
+        ("2027-01-15T08:00:04Z", 4),
+        ("2027-01-15T10:00:04+02:00", 4),
+        ("2027-01-15T08:00:04", 4),
+    ],
+)
+def test_a_reset_may_name_its_zone_or_have_fractions(text, seconds):
+    """Seconds or milliseconds since 1970, or a date with or without its offset."""
+    found = limits(x_ratelimit_limit_requests="9", x_ratelimit_reset_requests=text)
+    assert found.requests_reset == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["date", "Date"])
+def test_the_answers_own_date_is_found_in_plain_mappings_too(name):
+    """Its name may be in either case."""
+    said = {name: DATE, "retry-after": "Mon, 23 Nov 2026 01:00:07 GMT"}
+    assert retry_after(said, now=NOW) == 7
+
+
+def test_a_date_may_have_an_offset():
+    """RFC 5322 allows other zones than GMT."""
+    said = headers(date=DATE, retry_after="Sun, 22 Nov 2026 20:00:09 -0500")
+    assert retry_after(said, now=NOW) == 9

@@ -468,3 +468,47 @@ def test_odd_types_raise_nothing_else(choices, usage, error):
     body = json.dumps({"choices": choices, "usage": usage, "error": error, "model": usage, "id": error}).encode()
     with contextlib.suppress(RequestError, JobStopped):
         parse_reply(body, HEADERS)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (0, 0),
+        (1, 1),
+        (0.0, 0),
+        (1.0, 1),
+        (70.0, 70),
+        (2.0**53, 2**53),
+        (2.0**53 + 2, None),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, None),
+        (-1, None),
+        (-1.0, None),
+        (0.5, None),
+        (True, None),
+        ("7", None),
+    ],
+)
+def test_a_count_of_tokens_is_a_whole_number_that_fits(value, count):
+    """A float that is whole is one; what is no count is null, never 0."""
+    assert read(choice(), usage={"completion_tokens": value}).usage.completion_tokens == count
+
+
+def test_two_choices_stand_by_their_index():
+    """Also where one has an index that is no number: it is the first."""
+    assert read(choice("b", index=1), choice("a", index=0)).contents == ("a", "b")
+    assert read(choice("b", index=1), choice("a", index="x")).contents == ("a", "b")
+
+
+def test_of_choices_that_are_errors_the_first_is_told():
+    """A router that failed for each choice."""
+    errors = [{"error": {"message": "busy", "code": 429}}, {"error": {"message": "broken", "code": 500}}]
+    found = fault({"choices": errors})
+    assert (type(found), found.message) == (RateLimited, "busy")
+    assert read(choice("a"), {"error": {"message": "broken"}, **choice("", index=1)}).contents == ("a", "")
+
+
+@pytest.mark.parametrize("role", ["ai", "user", "model"])
+def test_a_role_that_is_not_the_usual_one_is_kept(role):
+    """It stands in the raw message."""
+    assert json.loads(read(choice("x", role=role)).message)[0]["message"]["role"] == role

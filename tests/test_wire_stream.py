@@ -473,3 +473,46 @@ def test_odd_types_raise_nothing_else(chunks):
     """Events of the right names and the wrong types are a completion or an error of ours."""
     with contextlib.suppress(RequestError, JobStopped):
         read(sse(*chunks))
+
+
+def test_more_choices_than_were_asked_for_are_an_answer():
+    """The stream is whole when each choice that came has ended."""
+    found = read(sse(delta("a", finish="stop"), delta("b", index=1, finish="stop"), done=False))
+    assert found.contents == ("a", "b")
+
+
+def test_an_index_that_is_no_number_is_the_first():
+    """Text of one choice stays together."""
+    assert read(sse(delta("a", index="x"), delta("b", finish="stop"))).contents == ("ab",)
+
+
+def test_a_null_takes_nothing_back():
+    """Servers say null for what did not change."""
+    later = {"choices": [{"index": 0, "delta": {"role": None, "content": "b"}, "finish_reason": None}]}
+    found = read(sse(delta("a", finish="stop"), later, done=False))
+    assert (found.contents, found.finish_reasons) == (("ab",), ("stop",))
+
+
+@pytest.mark.parametrize("line", ["id: error", "retry: error", ": error", "error: error", "data-x: error"])
+def test_only_the_field_event_names_an_event(line):
+    """Other fields and comments may hold any word."""
+    assert read(f"{line}\n".encode() + sse(delta("a", finish="stop"))).contents == ("a",)
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_an_event_is_read_as_soon_as_its_blank_line_is_there(end):
+    """Byte by byte, and no later: a second event is not waited for."""
+    stream = EventStream(HEADERS)
+    for number in (1, 2):
+        for byte in sse(delta("a"), end=end, done=False):
+            stream.feed(bytes([byte]))
+        assert stream.chunks == number
+
+
+def test_a_bom_is_one_at_the_very_beginning_only():
+    """Later it makes another field of its line."""
+    bom = b"\xef\xbb\xbf"
+    stray = bom + sse(delta("x"), done=False)
+    parts = (bom, sse(delta("a"), done=False), stray, sse(delta("b", finish="stop")))
+    assert read(*parts).contents == ("ab",)
+    assert read(b"".join(parts)).contents == ("ab",)
