@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 
 import pytest
@@ -14,8 +13,6 @@ from peers.programs import asked, free_port, listening
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1800)]
 
 ANSWER = "Nobody knows for sure."
-# Refusals that come at any rate are taken for a limit: the pace falls to about a request a second.
-ROWS_WHERE_REFUSED = int(os.environ.get("PEER_ROWS", "20"))
 
 
 def aimock(folder, **chaos):
@@ -58,12 +55,18 @@ def test_a_thousand_rows_through_faults(tmp_path, stream):
         assert len(became) == ran.summary["requests"]
 
 
-def test_refusals_at_random(tmp_path):
-    """With a tenth refused by 429 beside them all is answered; few rows, since each refusal pauses the whole pool."""
+@pytest.mark.parametrize("stream", ["--no-stream", "--stream"])
+def test_a_thousand_rows_through_faults_and_refusals(tmp_path, stream):
+    """With 5 % drops, 5 % malformed bodies and 10 % refused by 429 all is answered, and none is asked twice."""
     with aimock(tmp_path, drop=0.05, malformed=0.05, ratelimit=0.1) as address:
-        ran = run_job(tmp_path, f"{address}/v1", "--max-retries", "8", rows=ROWS_WHERE_REFUSED)
-        assert_whole(ran, ROWS_WHERE_REFUSED)
-        assert_asked_once(address, ROWS_WHERE_REFUSED)
+        ran = run_job(tmp_path, f"{address}/v1", stream, "--max-retries", "8", rows=1000)
+        assert_whole(ran, 1000)
+        became = assert_asked_once(address, 1000)
+        assert {row["completion"] for row in ran.rows} == {ANSWER}
+        assert all(
+            became.count(fault) >= least for fault, least in (("drop", 20), ("malformed", 20), ("rateLimit", 50))
+        )
+        assert len(became) == ran.summary["requests"]
 
 
 def test_connections_that_are_destroyed(tmp_path):
