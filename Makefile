@@ -12,7 +12,7 @@ KILLS ?= 500
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format pytest crash peers bench bench-pacing docs lock clean
+.PHONY: help demo test check format pytest crash peers mutants bench bench-pacing docs lock clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ crash: $(VENV)/.test ## kill real processes, KILLS of them, and count what was l
 
 peers: $(VENV)/.test ## talk to servers and clients of others
 	@$(BIN)/python -m pytest -q -m peer --timeout 300 $(ARGS)
+
+mutants: $(VENV)/.test ## change wire, retry and transport in small ways, and count what no test notices (half an hour)
+	@nice -n 19 $(BIN)/python benchmarks/mutants.py $(ARGS)
 
 bench: $(VENV)/.test ## throughput beside a bare aiohttp loop, as a Markdown table
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
