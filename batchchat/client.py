@@ -11,6 +11,7 @@ stops. Later it speaks for its row, unless the limiter holds the endpoint for de
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _ONE = Attempts()
 _BYTES_PER_TOKEN = 4.0
 _STRETCH = 1.7
 _SLEEPERS_PER_SLOT = 4
+_NO_CHANCE = math.log(1e-6)
 _SLEEPERS_AT_LEAST = 64
 
 
@@ -66,6 +68,8 @@ class _Tally:
     paid_for_nothing: int = 0
     refused_since: float | None = None
     answers_then: int = 0
+    refusals_then: int = 0
+    refusals: int = 0
     sent_at: float = 0.0
     interval: float = 0.0
     unasked: bool = False
@@ -111,6 +115,7 @@ class Client:
         self._stopping = False
         self._bytes_per_token = _BYTES_PER_TOKEN
         self._answers = 0
+        self._refusals = 0
         self.on_change: Callable[[], None] = _nothing
         self.requests = 0
         self.retries = 0
@@ -311,8 +316,11 @@ class Client:
             raise asyncio.CancelledError from error
         now = self._clock()
         if tally.refused_since is None:
-            tally.refused_since, tally.answers_then = now, self._answers
-        if now - tally.refused_since >= self._max_outage and self._answers > tally.answers_then:
+            tally.refused_since, tally.refusals = now, 0
+            tally.answers_then, tally.refusals_then = self._answers, self._refusals
+        tally.refusals += 1
+        self._refusals += 1
+        if now - tally.refused_since >= self._max_outage and self._is_no_chance(tally):
             raise Permanent(
                 f"refused by the rate limit for {self._max_outage:g} s while others were answered: {error.message}",
                 status=error.status,
@@ -320,6 +328,19 @@ class Client:
                 code=error.code,
                 param=error.param,
             ) from error
+
+    def _is_no_chance(self, tally: _Tally) -> bool:
+        """Whether others were answered meanwhile, and too many of them for the row's refusals to be bad luck.
+
+        Where nine of ten requests are refused, somebody is refused on and on for long. The chance is that of so many
+        refusals one after another, by what is known of the others' (with as little known as nothing beforehand).
+        """
+        answers = self._answers - tally.answers_then
+        others = self._refusals - tally.refusals_then - tally.refusals
+        every = answers + others + 2
+        chance = math.lgamma(others + 1 + tally.refusals) + math.lgamma(every)
+        chance -= math.lgamma(others + 1) + math.lgamma(every + tally.refusals)
+        return answers > 0 and chance < _NO_CHANCE
 
     async def _held(self, waiting: Awaitable[Any]) -> Any:
         """Await something that has no request in flight, so that `stop` can end it."""
