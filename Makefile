@@ -46,8 +46,8 @@ peers: $(VENV)/.test ## talk to servers and clients of others
 mutants: $(VENV)/.test ## change wire, retry and transport in small ways, and count what no test notices (half an hour)
 	@nice -n 19 $(BIN)/python benchmarks/mutants.py $(ARGS)
 
-bench: $(VENV)/.test ## throughput beside a bare aiohttp loop, as a Markdown table
-	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+bench: $(VENV)/.test ## the goals of docs/performance.md, into that page; ARGS="--quick --only start" for less
+	@$(BIN)/python benchmarks/bench.py --write docs/performance.md $(ARGS)
 
 docs: $(VENV)/.run ## write docs/cli.md again from --help
 	@mkdir -p build

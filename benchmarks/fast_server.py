@@ -1,9 +1,10 @@
 """The least that answers a chat completion: an asyncio protocol on loopback, so that a client is what is measured.
 
-    python benchmarks/fast_server.py [--median SECONDS --sigma 0.6]
+    python benchmarks/fast_server.py [--median SECONDS --sigma 0.6] [--rpm 30000]
 
 Out: its base URL, the first line on stdout. GET /v1/stats gives counts as JSON. What a row waits for is drawn from its
-own prompt (lognormal), so that every client waits for the same; without `--median` nobody waits. The simulator of the
+own prompt (lognormal), so that every client waits for the same; without `--median` nobody waits. With `--rpm` requests
+beyond a bucket that holds a second of the limit are refused with a 429. The simulator of the
 package does far more for each request: limits, faults, tokens; it is slower than the clients, and would hide them.
 """
 
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import math
 import statistics
+import time
 import zlib
 
 import orjson
@@ -28,20 +30,40 @@ REPLY = (
     b'"usage":{"prompt_tokens":%d,"completion_tokens":61,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":0},'
     b'"completion_tokens_details":{"reasoning_tokens":0}},"service_tier":"default","system_fingerprint":"fp_fast"}'
 )
+REFUSED = b"429 Too Many Requests\r\nretry-after: 1"
 PLACES = 1 << 32
 
 
 class Counts:
     def __init__(self) -> None:
-        self.requests = self.connections = self.in_flight = self.most_in_flight = 0
+        self.requests = self.refused = self.connections = self.in_flight = self.most_in_flight = 0
+        self.first = self.last = 0.0
+
+
+class Bucket:
+    """So many requests a minute; it holds those of a second."""
+
+    def __init__(self, per_minute: float) -> None:
+        self._rate = per_minute / 60
+        self._level, self._at = self._rate, time.monotonic()
+
+    def takes(self) -> bool:
+        now = time.monotonic()
+        self._level = min(self._rate, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
 
 
 class Server(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, counts: Counts, delay) -> None:
+    def __init__(self, counts: Counts, delay, bucket: Bucket | None) -> None:
         self._counts = counts
         self._delay = delay
+        self._bucket = bucket
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
 
@@ -72,6 +94,12 @@ class Server(asyncio.Protocol):
             return
         prompt = orjson.loads(body)["messages"][-1]["content"].encode()
         counts.requests += 1
+        counts.last = time.monotonic()
+        counts.first = counts.first or counts.last
+        if self._bucket is not None and not self._bucket.takes():
+            counts.refused += 1
+            self._send(b'{"error":{"message":"too many","type":"requests","code":"rate_limit_exceeded"}}', REFUSED)
+            return
         reply = REPLY % (zlib.crc32(prompt), zlib.crc32(prompt), TEXT.encode(), len(prompt) // 4, len(prompt) // 4 + 61)
         counts.in_flight += 1
         counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
@@ -84,9 +112,9 @@ class Server(asyncio.Protocol):
         self._counts.in_flight -= 1
         self._send(reply)
 
-    def _send(self, body: bytes) -> None:
+    def _send(self, body: bytes, status: bytes = b"200 OK") -> None:
         if not self._transport.is_closing():
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+            head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
             self._transport.write(head + body)
 
 
@@ -102,10 +130,11 @@ def lognormal(median: float, sigma: float):
     return delay
 
 
-async def serve(port: int, median: float, sigma: float) -> None:
+async def serve(port: int, median: float, sigma: float, rpm: float) -> None:
     counts, delay = Counts(), lognormal(median, sigma) if median else None
+    bucket = Bucket(rpm) if rpm else None
     server = await asyncio.get_running_loop().create_server(
-        lambda: Server(counts, delay), "127.0.0.1", port, backlog=4096
+        lambda: Server(counts, delay, bucket), "127.0.0.1", port, backlog=4096
     )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
@@ -116,12 +145,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--median", type=float, default=0.0, help="seconds that a row waits; 0: none")
     parser.add_argument("--sigma", type=float, default=0.6, help="of the logarithm")
+    parser.add_argument("--rpm", type=float, default=0.0, help="requests a minute; 0: no limit")
     chosen = parser.parse_args()
     try:
         from uvloop import run
     except ImportError:  # Windows
         from asyncio import run
-    run(serve(chosen.port, chosen.median, chosen.sigma))
+    run(serve(chosen.port, chosen.median, chosen.sigma, chosen.rpm))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""The tables that benchmarks run on: numbered prompts of a realistic length, the same every time."""
+"""The tables that benchmarks run on: numbered prompts of a realistic length, the same every time.
+
+python benchmarks/tables.py PATH ROWS
+"""
 
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import sys
+from pathlib import Path
 
 TASK = (
     "Read what a customer wrote about a bicycle lamp and say whether it is praise, blame or both, in one word; then "
@@ -41,3 +42,7 @@ def write_parquet(path: Path, rows: int, *, group: int = 1 << 17) -> None:
 
 def write(path: Path, rows: int) -> None:
     (write_csv if path.suffix == ".csv" else write_parquet)(path, rows)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), int(sys.argv[2]))
