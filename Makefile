@@ -12,10 +12,10 @@ KILLS ?= 500
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format pytest crash peers mutants bench bench-pacing docs lock clean
+.PHONY: help demo test check format pytest crash peers mutants bench bench-pacing bench-work work-baseline docs lock clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.run ## label 100 real sentences with the embedded model, and compare with people's ratings
 	@mkdir -p build/demo
@@ -48,6 +48,12 @@ mutants: $(VENV)/.test ## change wire, retry and transport in small ways, and co
 
 bench: $(VENV)/.test ## the goals of docs/performance.md, into that page; ARGS="--quick --only start" for less
 	@$(BIN)/python benchmarks/bench.py --write docs/performance.md $(ARGS)
+
+bench-work: $(VENV)/.test ## count instructions a row under callgrind, into docs/performance.md
+	@$(BIN)/python benchmarks/instructions.py --write docs/performance.md $(ARGS)
+
+work-baseline: $(VENV)/.test ## keep the calls that a row makes now as the baseline of tests/test_work.py
+	@$(BIN)/python benchmarks/work.py --write
 
 docs: $(VENV)/.run ## write docs/cli.md again from --help
 	@mkdir -p build
