@@ -284,6 +284,15 @@ def test_options_that_do_not_go_together():
             resolve({"model": "m", **options}, input="t.csv", environ={}, need_key=False)
 
 
+def test_a_trial_shows_the_prompt_and_not_the_image(simulator, capsys):
+    """A person reads the text of the prompt, and that an image goes with it."""
+    save("a.png")
+    table("a.png")
+    assert run(simulator(), "--rows", "1", "--json") == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["prompt"] == "what is it? 1 [image]"
+
+
 @pytest.mark.parametrize("limit", [["--max-cost", "1"], ["--max-tokens-total", "1000"]])
 def test_a_budget_cannot_be_kept_with_images(simulator, capsys, limit):
     """An image has no known bound, so a budget is a usage error before anything is sent."""

@@ -234,6 +234,17 @@ def test_trials_retries_and_resume_know_it(simulator, capsys):
     assert read()[0]["completion_tokens"] == "4"
 
 
+def test_cut_answers_get_more_room_by_the_option_of_their_column(simulator, capsys):
+    """The command that is suggested for answers that were cut says the field that the column said."""
+    table(["one two three four five six seven eight nine ten", 4])
+    sim = simulator(text="echo")
+    words = ["run", "t.csv", "--base-url", sim.base_url, "-m", "m", "--param-column", "max_completion_tokens=limit"]
+    assert app.entry(words) == 0
+    assert "--retry length --max-completion-tokens 8" in capsys.readouterr().err
+    assert app.entry(["resume", "t.completions.csv", "--retry", "length", "--max-completion-tokens", "50"]) == 0
+    assert read()[0]["finish_reason"] == "stop"
+
+
 def test_a_budget_reserves_what_each_row_may_cost(simulator, capsys):
     """The bound of a row is made of its own limit: small rows go, one that does not fit stops the job unsent."""
     sim = simulator()

@@ -101,11 +101,18 @@ class Preview:
 
 
 def _prompt(task: Task | None) -> str | None:
-    """What the row asks: the text of its last message."""
+    """What the row asks: the text of its last message, with a word in place of each image, sound or file."""
     if task is None or task.request is None:
         return None
     content = json.loads(task.request.body)["messages"][-1].get("content")
-    return content if content is None or isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return " ".join(map(_said, content)) if isinstance(content, list) else content
+
+
+def _said(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else part
+    if kind == "text" and "text" in part:
+        return str(part["text"])
+    return f"[{str(kind).removeprefix('input_').removesuffix('_url')}]"
 
 
 def _before(session: Session, dataset: Dataset, rows: Sequence[int]) -> dict[int, Any]:

@@ -105,7 +105,8 @@ def _cut(summary: Summary) -> str:
 def _more_room(summary: Summary, job: Job) -> tuple[str, str]:
     """The option that makes answers longer, with twice what they could have, or had."""
     names = ("max_completion_tokens", "max_tokens")
-    name = next((name for name in names if job.request.get(name)), "max_tokens")
+    said = {**job.prompt.param_columns, **job.request}
+    name = next((name for name in names if said.get(name)), "max_tokens")
     most = job.request.get(name) or summary.longest
     return f"--{name.replace('_', '-')}", f"{2 * most}" if most else "N"
 
