@@ -29,8 +29,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -43,7 +45,7 @@ from resume_job import (
     simulator,
     surroundings,
     until_first_post,
-    write_checkpoint,
+    write_job,
     write_table,
 )
 from resume_readers import Readers
@@ -78,8 +80,9 @@ class Scene:
         for job in (self.finished, self.unfinished, self.one, self.one_unfinished):
             job.table.parent.mkdir()
         say(f"{self.form}: writing the table and the checkpoint")
-        write_table(self.finished.table, self.rows)
-        write_checkpoint(self.finished, self.rows, self.pending)
+        # In a process of its own: what a child takes at most would begin with what its parent has.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+            other.submit(write_job, self.finished, self.rows, self.pending).result()
         shutil.copyfile(self.finished.table, self.unfinished.table)
         shutil.copyfile(self.finished.checkpoint, self.unfinished.checkpoint)
         for job in (self.one, self.one_unfinished):
@@ -152,40 +155,54 @@ def flips_table(scene: Scene, flips: int) -> list[str]:
 
 
 def looked_at(scene: Scene, python: str | None) -> list[str]:
-    """`status` and other programs while a run adds the last hundredth to the checkpoint."""
-    job, times = scene.unfinished, []
+    """`status`, then other programs too, while a run adds the last hundredth to the checkpoint."""
+    job = scene.unfinished
     with ExitStack() as stack:
         base_url = stack.enter_context(simulator("--latency", "0.05"))
-        run = subprocess.Popen(
-            job.command(base_url), env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        run = subprocess.Popen(job.command(base_url), env=surroundings(), **pipes)
+        alone = asked_how_far(job, run, looks=10)
         readers = stack.enter_context(Readers(job.checkpoint, python))
-        while run.poll() is None:
-            began = time.perf_counter()
-            ran = subprocess.run(batchchat("status", str(job.checkpoint), "--json"), capture_output=True, check=False)
-            took = time.perf_counter() - began
-            if run.poll() is not None:
-                break
-            if (facts := json.loads(ran.stdout))["running"] and facts["pending"] not in {0, scene.pending}:
-                times.append(took)
-            time.sleep(0.5)
+        among = asked_how_far(job, run, looks=1000)
         out, err = run.communicate()
     if run.returncode != 0 or json.loads(out)["succeeded"] != scene.rows:
         sys.exit(f"exit {run.returncode}: {out}{err}")
     with closing(sqlite3.connect(job.checkpoint)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("SELECT count(*) FROM results WHERE answered").fetchone() == (scene.rows,)
-    if digest(job.output) == digest(scene.finished.output):
-        say("the output is that of the undisturbed run")
+    assert digest(job.output) == digest(scene.finished.output)
     start = median(measured([sys.executable, "-c", "pass"]).wall for _ in range(9))
-    status = "was never asked: the run was too short"
-    if times:
-        status = f"{median(times):.2f} s in the middle, {max(times):.2f} s at most, of {len(times)}"
     told = ", ".join(f"{name} {count} times" for name, count in readers.looks.items())
+    ended = f"{readers.locked} times locked, {len(readers.wrong)} other errors"
+    asked = f"`status` beside the run: {said_of(alone)}; among the readers: {said_of(among)}."
+    same = "the run ended with every row, and its output is that of the undisturbed job"
     return [
-        f"`status` beside the run: {status}; an interpreter that does nothing takes {start:.2f} s.",
-        f"Read through meanwhile by {told}: {readers.locked} times locked; the run ended with every row.",
+        f"{asked} An interpreter that does nothing takes {start:.2f} s.\n",
+        f"Read through meanwhile by {told}: {ended}; {same}.",
     ]
+
+
+def asked_how_far(job: Job, run: subprocess.Popen[str], *, looks: int) -> list[Cost]:
+    """What `status` takes, so many times, while the run writes."""
+    found: list[Cost] = []
+    with tempfile.TemporaryFile("w+b") as said:
+        while run.poll() is None and len(found) < looks:
+            said.seek(0)
+            said.truncate()
+            cost = measured(batchchat("status", str(job.checkpoint), "--json"), out=said)
+            said.seek(0)
+            facts = json.load(said)
+            if run.poll() is None and facts["running"] and facts["succeeded"] > facts["rows"] * 0.99:
+                found.append(cost)
+            time.sleep(0.2)
+    return found
+
+
+def said_of(costs: list[Cost]) -> str:
+    if not costs:
+        return "never asked, the run was too short"
+    wall, cpu = (sorted(getattr(cost, name) for cost in costs) for name in ("wall", "cpu"))
+    return f"{median(wall):.2f} s ({median(cpu):.2f} s of the processor), at most {wall[-1]:.2f} s, of {len(costs)}"
 
 
 def digest(path: Path) -> str:

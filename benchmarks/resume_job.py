@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,10 +70,10 @@ def surroundings() -> dict[str, str]:
     return os.environ | {"OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
-def measured(command: list[str]) -> Cost:
+def measured(command: list[str], *, out: IO[bytes] | int = subprocess.DEVNULL) -> Cost:
     """Run a command to its end and measure it; that it fails is ours to tell."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, env=surroundings(), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=surroundings(), stdout=out)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     if code := os.waitstatus_to_exitcode(status):
@@ -165,6 +165,12 @@ def write_table(path: Path, rows: int) -> None:
     from pyarrow import parquet
 
     parquet.write_table(pa.table({"id": names, "text": texts, "rating": ratings}), path)
+
+
+def write_job(job: Job, rows: int, pending: int) -> None:
+    """A table, and the checkpoint of a run over it that is not finished."""
+    write_table(job.table, rows)
+    write_checkpoint(job, rows, pending)
 
 
 def write_checkpoint(job: Job, rows: int, pending: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -37,7 +38,7 @@ class Readers:
 
     Attributes:
         looks: by program, how often it read the whole.
-        locked: how often one was told that the database is locked.
+        locked: how often one was told that the database is locked; wrong: what else was wrong.
     """
 
     def __init__(self, checkpoint: Path, python: str | None) -> None:
@@ -49,6 +50,7 @@ class Readers:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 closed when the context is left
         self.looks: dict[str, int] = {}
         self.locked = 0
+        self.wrong: list[str] = []
 
     def __enter__(self) -> Self:
         if shutil.which("sqlite3"):
@@ -70,26 +72,30 @@ class Readers:
         self.locked += self._said.read().count(b"locked")
         self._said.close()
 
-    def _read(self, name: str, look: Callable[[], str]) -> None:
+    def _read(self, name: str, look: Callable[[], None]) -> None:
         self.looks[name] = 0
 
         def work() -> None:
             while not self._ending.wait(0.2):
-                said = look()
-                self.locked += "locked" in said
-                self.looks[name] += said != ""
+                try:
+                    look()
+                    self.looks[name] += 1
+                except (OSError, subprocess.SubprocessError) as error:
+                    said = f"{name}: {error} {getattr(error, 'stderr', '')}"
+                    self.locked += "locked" in said
+                    self.wrong.append(said)
 
         self._threads.append(threading.Thread(target=work, daemon=True))
         self._threads[-1].start()
 
-    def _serving(self) -> Callable[[], str]:
+    def _serving(self) -> Callable[[], None]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         options = ["--port", str(port), "--setting", "sql_time_limit_ms", "60000"]
         command = [str(self._python), "-m", "datasette", "serve", str(self._checkpoint), *options]
         self._server = subprocess.Popen(command, stdout=self._said, stderr=self._said)
-        database = self._checkpoint.stem
+        database = re.sub(r"[^A-Za-z0-9_-]", lambda sign: f"~{ord(sign[0]):02X}", self._checkpoint.stem)
         address = f"http://127.0.0.1:{port}/{database}.json?_shape=array&sql={urllib.request.quote(QUERY)}"
         for _ in range(300):
             try:
@@ -100,11 +106,10 @@ class Readers:
         return lambda: _fetched(address)
 
 
-def _fetched(address: str) -> str:
+def _fetched(address: str) -> None:
     with urllib.request.urlopen(address, timeout=PATIENCE) as reply:
-        return reply.read().decode()
+        reply.read()
 
 
-def _ran(command: list[str]) -> str:
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    return ran.stdout + (ran.stderr if ran.returncode else "")
+def _ran(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)

@@ -16,7 +16,8 @@ summary.py    what a run came to
 estimate.py   what a job will take: pending.py (rows to send), counting.py (their prompts), observed.py (answers)
 money.py      prices and bills; purse.py keeps to the budgets of a run
 find.py       which job is meant
-inspect.py    show, status, export
+status.py     how far a job is
+inspect.py    show, export
 report.py     a page about a job
 comparison.py two jobs, row by row
 answers.py    rows beside their answers, for people
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     from batchchat.api.estimate import compare_models, estimate_job, expected_cost, send_sample
     from batchchat.api.estimated import Compared, Estimated
     from batchchat.api.find import find_checkpoint, resume_job
-    from batchchat.api.inspect import ShownRequest, Status, export_job, folder_jobs, job_status, show_requests
+    from batchchat.api.inspect import ShownRequest, export_job, show_requests
     from batchchat.api.plan import Plan, plan_job
     from batchchat.api.report import report_job
     from batchchat.api.run import execute, run_job
+    from batchchat.api.status import Status, folder_jobs, job_status
     from batchchat.api.summary import Summary
 
 __all__ = [
@@ -73,10 +75,11 @@ _FILES = {
     "estimate": ("compare_models", "estimate_job", "expected_cost", "send_sample"),
     "estimated": ("Compared", "Estimated"),
     "find": ("find_checkpoint", "resume_job"),
-    "inspect": ("ShownRequest", "Status", "export_job", "folder_jobs", "job_status", "show_requests"),
+    "inspect": ("ShownRequest", "export_job", "show_requests"),
     "plan": ("Plan", "plan_job"),
     "report": ("report_job",),
     "run": ("execute", "run_job"),
+    "status": ("Status", "folder_jobs", "job_status"),
     "summary": ("Summary",),
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from batchchat import defaults
 from batchchat.checkpoint import is_aside, read_journal
 from batchchat.errors import BatchchatError, JobStopped, Misspelt, UsageError
-from batchchat.job import resolve, resume
-from batchchat.job.settings import default_output
 from batchchat.spelling import did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -38,6 +36,8 @@ def find_checkpoint(target: str) -> Path:
     if beside.exists():
         return beside
     if path.suffix == ".toml":
+        from batchchat.job import resolve
+
         job = resolve({}, input=target, need_key=False)
         if Path(job.checkpoint_path).exists():
             return Path(job.checkpoint_path)
@@ -63,6 +63,8 @@ def resume_job(target: str, options: Mapping[str, Any] | None = None, *, need_ke
     Raises:
         UsageError: there is no such job, or an option is wrong.
     """
+    from batchchat.job import resume
+
     path = find_checkpoint(target)
     try:
         with contextlib.closing(read_journal(path)) as journal:
@@ -108,6 +110,8 @@ def _unreadable(path: Path) -> list[Path]:
     """The checkpoint that the input has by default, where it cannot be read: whoever opens it says why."""
     if not path.exists():
         return []
+    from batchchat.job.settings import default_output
+
     usual = Path(default_output(str(path)) + defaults.CHECKPOINT_SUFFIX)
     return [usual] if usual.exists() and _input_of(usual) is None else []
 

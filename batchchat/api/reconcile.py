@@ -15,12 +15,26 @@ from batchchat.checkpoint import Mark
 from batchchat.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from batchchat.checkpoint import Journal
     from batchchat.dataset import Dataset
     from batchchat.prompt import RequestBuilder
     from batchchat.records import Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """Where a batch begins, how many rows it has, and the digest of what its requests are made from."""
+
+    start: int
+    size: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, batch: Batch, builder: RequestBuilder) -> Digest:
+        """That of a batch."""
+        return cls(start=batch.start, size=batch.size, digest=builder.digest(batch))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +64,7 @@ class Reconciler:
         whole: False where the dataset ends at a limit: rows beyond it are not gone.
         approved: pay for the changed rows without asking.
         claim_now: settle every claim here: these settings send nothing themselves.
+        digests: of batches from the first on, of this dataset and builder, where somebody has read them already.
         check: called now and then; may raise to give up.
     """
 
@@ -60,6 +75,7 @@ class Reconciler:
     whole: bool
     approved: bool
     claim_now: bool = False
+    digests: Sequence[Digest] = ()
     check: Callable[[], None]
 
     def run(self) -> Reconciled:
@@ -111,25 +127,43 @@ class Reconciler:
     def _scan(self, found: Reconciled, last: int) -> int:
         """Set aside what has lost its row, up to the last row with an outcome; how far the table was read."""
         settled_so_far, seen = True, 0
-        for batch in self.dataset.batches(self.builder.columns):
+        for now, batch in self._batches(last):
             self.check()
             if settled_so_far:
-                found.first_pending = batch.start
-            if batch.start > last:
+                found.first_pending = now.start
+            if now.start > last:
                 return last
-            seen = batch.start + batch.size - 1
-            mark = self.journal.mark(self.settings, batch.start)
-            digest = self.builder.digest(batch)
-            if mark is not None and mark.size == batch.size and mark.digest == digest:
-                held = batch.size if mark.complete else self.journal.settled(self.settings, batch.start, batch.size)
+            seen = now.start + now.size - 1
+            mark = self._mark(now)
+            if mark is not None:
+                held = now.size if mark.complete else self.journal.settled(self.settings, now.start, now.size)
                 found.held += held
-                done = held == batch.size
+                done = held == now.size
             else:
-                done = self._compare(found, batch, digest)
+                assert batch is not None
+                done = self._compare(found, batch, now.digest)
             settled_so_far = settled_so_far and done
         if settled_so_far:
             found.first_pending = seen + 1
         return seen
+
+    def _batches(self, last: int) -> Iterator[tuple[Digest, Batch | None]]:
+        """The table's batches: those that were read already up to the first that has changed, then by reading."""
+        start = 1
+        for now in self.digests:
+            if now.start <= last and self._mark(now) is None:
+                break
+            yield now, None
+            start = now.start + now.size
+        if start - 1 == self.dataset.count():
+            return
+        for batch in self.dataset.batches(self.builder.columns, start=start):
+            yield Digest.of(batch, self.builder), batch
+
+    def _mark(self, now: Digest) -> Mark | None:
+        """What is known of a batch, if it is as it was."""
+        mark = self.journal.mark(self.settings, now.start)
+        return mark if mark is not None and (mark.size, mark.digest) == (now.size, now.digest) else None
 
     def _compare(self, found: Reconciled, batch: Batch, digest: bytes) -> bool:
         stored = self.journal.stored(self.settings, batch.start, batch.size)

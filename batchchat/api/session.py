@@ -140,6 +140,7 @@ def _reconcile(
             whole=whole,
             approved=approved,
             claim_now=not own,
+            digests=table.digests if own and (limit is None or not whole) else (),
             check=check,
         ).run()
         start = found.first_pending if start is None else start

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
 from batchchat.api.columns import result_columns
 from batchchat.api.compare import table_folder
+from batchchat.api.reconcile import Digest
 from batchchat.api.selection import select
 from batchchat.dataset import MemoryDataset, open_dataset, open_memory
 from batchchat.errors import InputFault, UsageError
@@ -27,6 +29,7 @@ class Table:
 
     Attributes:
         selection: the rows that `--where` chooses, None: all.
+        digests: of the batches of text that were read through when the table was checked, from the first row on.
         written: the rows as they go to the output; another table than `dataset` only for a DataFrame.
     """
 
@@ -36,6 +39,7 @@ class Table:
     stamps: tuple[tuple[str, storage.Stamp], ...]
     written: FileDataset | None = field(default=None)
     selection: Selection | None = None
+    digests: tuple[Digest, ...] = ()
 
     def check_unchanged(self) -> None:
         """See that the input is still what was sent.
@@ -75,7 +79,7 @@ def open_table(job: Job, *, data: Any = None, check: bool = True) -> Table:
     else:
         dataset = open_memory(data, limit=limit)
     stamps = tuple((path, storage.stamp(path)) for path in dataset.paths)
-    make_builder(job, dataset, job.model or "")
+    builder = make_builder(job, dataset, job.model or "")
     columns = result_columns(job)
     written = dataset
     if not job.rows.trial and job.output_path:
@@ -83,12 +87,22 @@ def open_table(job: Job, *, data: Any = None, check: bool = True) -> Table:
         check_output(written, job.output_path, columns)
     if data is not None:
         check_names(dataset, columns)
+    digests: list[Digest] = []
     if check:
-        dataset.check()
+        resumed = bool(job.checkpoint_path) and Path(job.checkpoint_path).exists()
+        look = (lambda batch: digests.append(Digest.of(batch, builder))) if resumed else None
+        dataset.check(columns=builder.columns, look=look)
         if data is None and not job.rows.trial:
             check_names(dataset, columns)  # a line of JSON may bring a name that no line before it had
     selection = select(job, dataset)
-    return Table(dataset=dataset, columns=columns, stamps=stamps, written=written, selection=selection)
+    return Table(
+        dataset=dataset,
+        columns=columns,
+        stamps=stamps,
+        written=written,
+        selection=selection,
+        digests=tuple(digests),
+    )
 
 
 def make_builder(job: Job, dataset: Dataset, model: str) -> RequestBuilder:

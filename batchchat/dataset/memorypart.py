@@ -60,7 +60,7 @@ class MemoryPart:
             yield Batch(start=first + 1, size=end - first, columns=values)
             first = end
 
-    def check(self, budget: int, stop: int | None) -> int:
+    def check(self, budget: int, stop: int | None, *_: Any) -> int:
         """Nothing: it was checked when it was made."""
         del budget, stop
         return 0

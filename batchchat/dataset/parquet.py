@@ -116,7 +116,7 @@ class ParquetPart:
                     raise InputFault(f"{self.path}, {place}: a value cannot be read: {error}") from error
                 yield Batch(start=first + at, size=piece.num_rows, columns=values)
 
-    def check(self, budget: int, stop: int | None) -> int:
+    def check(self, budget: int, stop: int | None, *_: Any) -> int:
         """Nothing: the metadata was read when the file was opened."""
         del budget, stop
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from batchchat import storage
@@ -20,7 +21,7 @@ from batchchat.spelling import did_you_mean, nearest_file
 from batchchat.tables import SUFFIXES, find_format, require_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Part = DelimitedPart | JsonlPart | ParquetPart | TablePart | FramePart
 
@@ -48,8 +49,19 @@ class Dataset(ABC):
         """How many rows, the limit counted in; None where that takes a long scan (text that was not read through)."""
 
     @abstractmethod
-    def check(self, limit_bytes: int = CHECK_BYTES) -> None:
+    def check(
+        self,
+        limit_bytes: int = CHECK_BYTES,
+        *,
+        columns: Sequence[str] = (),
+        look: Callable[[Batch], None] | None = None,
+    ) -> None:
         """Reads a text table through, its first `limit_bytes` at least.
+
+        Args:
+            limit_bytes: how much of it.
+            columns: what `look` is shown.
+            look: is shown each batch of text that was checked: what must read all of it anyway need not read it twice.
 
         Raises:
             UsageError: the first fault, with file, row and line.
@@ -112,10 +124,17 @@ class FileDataset(Dataset):
             total += part.rows
         return total if self.limit is None else min(total, self.limit)
 
-    def check(self, limit_bytes: int = CHECK_BYTES) -> None:
+    def check(
+        self,
+        limit_bytes: int = CHECK_BYTES,
+        *,
+        columns: Sequence[str] = (),
+        look: Callable[[Batch], None] | None = None,
+    ) -> None:
         """File after file."""
         for part, stop in self.spans():
-            limit_bytes -= part.check(limit_bytes, stop)
+            told = None if look is None else partial(_look, look, part.before)
+            limit_bytes -= part.check(limit_bytes, stop, columns, told)
             if limit_bytes <= 0:
                 return
 
@@ -144,6 +163,11 @@ class FileDataset(Dataset):
             if part.rows is None or row <= part.before + part.rows:
                 return part.where(row - part.before)
         return f"{self.name}, row {row}"
+
+
+def _look(look: Callable[[Batch], None], before: int, batch: Batch) -> None:
+    """Shows a batch of a file as one of the table."""
+    look(Batch(start=before + batch.start, size=batch.size, columns=batch.columns))
 
 
 def open_dataset(

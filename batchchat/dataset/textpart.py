@@ -22,7 +22,7 @@ from batchchat.records import Batch
 from batchchat.tables import TextRows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from batchchat.dataset.encoding import Encoding
@@ -274,12 +274,20 @@ class TextPart(ABC):
             self._locate(rows)
             raise self._not_text(error) from error
 
-    def check(self, budget: int, stop: int | None) -> int:
+    def check(
+        self,
+        budget: int,
+        stop: int | None,
+        columns: Sequence[str] = (),
+        look: Callable[[Batch], None] | None = None,
+    ) -> int:
         """Reads at most about `budget` bytes and returns how many it read. Raises UsageError."""
         read = 0
         for rows in self.records(1, stop, UsageError):
             with self._naming(UsageError):
                 self._check_rows(rows)
+                if look is not None and rows.raws:
+                    look(Batch(start=rows.start, size=len(rows.raws), columns=self._columns_of(rows, columns)))
             read += sum(map(len, rows.raws))
             if read >= budget:
                 break

@@ -19,6 +19,7 @@ PYTHONS = {
     "llmock": ("llmock>=0.2.2,<0.3",),
     "openai": ("openai>=3,<4",),
     "litellm": ("litellm[proxy]>=1.100,<2",),
+    "readers": ("datasette>=0.65,<1", "duckdb==1.5.5", "duckdb-extension-sqlite-scanner==1.5.5"),
 }
 MODULES = {"@copilotkit/aimock": "^1", "openai": "^6"}
 PATIENCE = 280
