@@ -19,7 +19,8 @@ Written from `batchchat COMMAND --help` by `python -m batchchat.cli.manual`; a t
 
 `INPUT` is a table (`.csv`, `.tsv`, `.parquet`, `.jsonl`, each text format also `.gz`), a folder or glob of them, or a
 [job file](job-files.md) (`.toml`) that names one. `JOB` is an output, its input, its job file or its checkpoint. Rows
-are counted from 1, the first data row.
+are counted from 1, the first data row. The shell shown is a POSIX one; [platforms.md](platforms.md) says what
+PowerShell and cmd.exe want.
 
 stdout carries only what was asked for; messages go to stderr.
 
