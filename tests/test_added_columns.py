@@ -165,7 +165,8 @@ async def test_a_stream_says_when_its_first_token_came():
         await run(server, table(1), "out.parquet", stream=True, add_columns="first_token_s,latency_s,tool_calls")
     row = {name: values[0] for name, values in arrow("out.parquet").to_pydict().items()}
     assert 0 <= row["first_token_s"] <= row["latency_s"]
-    assert json.loads(row["tool_calls"])[0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+    (call,) = json.loads(row["tool_calls"])
+    assert call == {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
 
 async def test_the_older_function_call_is_a_tool_call():

@@ -166,7 +166,12 @@ def _tool_calls(choice: dict[str, Any]) -> str | None:
     calls = message.get("tool_calls")
     if not calls and message.get("function_call"):  # the field's older name, of one call
         calls = [{"type": "function", "function": message["function_call"]}]
-    return _json(calls)
+    if not isinstance(calls, list):
+        return _json(calls)
+    # A stream numbers its pieces; put together they are the same calls as without a stream.
+    return _json(
+        [{k: v for k, v in call.items() if k != "index"} if isinstance(call, dict) else call for call in calls]
+    )
 
 
 def _refusal(choice: dict[str, Any]) -> str | None:
