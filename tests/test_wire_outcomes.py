@@ -154,6 +154,7 @@ THE_ROWS = {
         http(error("Request too large for m on tokens per min (TPM): Limit 30000, Requested 36278."), 429), "HTTP 429",
         "too large",
     ),
+    "500 that is not to be asked again": (http(error("never"), 500, x_should_retry="false"), "HTTP 500", "never"),
     "a redirect elsewhere": (http(b"", 307, location="http://127.0.0.1:1/v1/chat/completions"), "HTTP 307", "origin"),
 }  # fmt: skip
 
@@ -166,6 +167,7 @@ async def test_errors_of_the_row(name):
 
 
 COUNTED = {
+    "400 that may be asked again": http(error("try me"), 400, x_should_retry="true"),
     "408": http(error("timeout"), 408),
     "409": http(error("conflict"), 409),
     "425": http(error("too early"), 425),
