@@ -15,6 +15,7 @@ from batchchat.cli.progress import display, lines
 from batchchat.cli.tally import Pace, Tally, sentence
 from batchchat.errors import BadRequest, CheckpointBusy, RateLimited, ServerError
 from batchchat.job import resolve
+from batchchat.limiter import Bound
 from batchchat.records import Attempts, Completion, Outcome, Usage
 
 
@@ -280,3 +281,13 @@ def test_a_status_is_a_fact_a_line():
     assert "1,000" in told
     assert "yes" in told
     assert "19" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds", "told"), [("requests", 12.0, True), ("requests", 3.0, False), ("nothing", 12.0, False)]
+)
+def test_a_long_run_says_what_it_was_bound_by(job, kind, seconds, told):
+    """After ten seconds the end says what was waited for, and what to change; where nothing was, it says nothing."""
+    bound = Bound(kind=kind, share=1.0, shares={}, detail="60 a minute", meaning="the limit", advice="ask for more")
+    said = list(ending.sentences(summary(bound=bound, elapsed_s=seconds), job=job, quiet=False))
+    assert ("  bound by the limit (60 a minute); ask for more" in said) is told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -278,3 +279,19 @@ def test_at_a_terminal_answers_are_coloured(run, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[32mone" in run("--rows", "1")[1]
+
+
+def test_the_end_of_a_trial_names_commands_that_are_not_refused(run, server, capsys):
+    """Where the job was begun with another prompt, the end names the two ways to go on with this one; both run."""
+    table("one", "two", "three")
+    assert run("--limit", 2)[0] == 0
+    _, _, err = run("--sample", 1, prompt="Other: {{ text }}")
+    commands = [shlex.split(line)[1:] for line in err.splitlines() if line.startswith("  batchchat run")]
+    assert [command[-2:] for command in commands] == [
+        ["Other: {{ text }}", "--keep-answered"], ["-o", "t.2.completions.csv"]
+    ]  # fmt: skip
+    before = asked(server)
+    assert [app.entry(command) for command in commands] == [0, 0]
+    assert asked(server) - before == 1 + 3
+    _, _, err = run("--sample", 1, prompt="Other: {{ text }}")
+    assert "Send all of it: batchchat run" in err

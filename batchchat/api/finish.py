@@ -204,9 +204,17 @@ def summarize_trial(job: Job, session: Session, preview: Preview, *, feed: Feed,
         message=None if reason is None else _how_to_go_on(job, session.journal, reason),
         reason=reason,
         answers=answers,
+        begun_otherwise=_begun_otherwise(session),
         cut=len(cut),
         longest=max(cut, default=0),
     )
+
+
+def _begun_otherwise(session: Session) -> bool:
+    """Whether the job began with other settings than those of the trial, and was answered."""
+    journal = session.journal
+    begun = journal.header("begun")
+    return begun is not None and int(begun) not in session.chain and journal.counts_of(int(begun)).answered > 0
 
 
 def _cut(answers: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -102,7 +102,11 @@ def _page(job: Job, checkpoint: str) -> str:
 
 def _bound(runs: Sequence[dict[str, Any]]) -> str:
     """What the longest run waited for, where it lasted long enough to tell."""
-    told = {run["ended"] - run["started"]: run["bound"]["text"] for run in runs if run["ended"] and run.get("bound")}
+    told = {
+        run["ended"] - run["started"]: run["bound"]["text"]
+        for run in runs
+        if run["ended"] and run.get("bound") and run["bound"]["kind"] != "nothing"
+    }
     longest = max(told, default=0.0)
     return str(told[longest]) if longest >= _TELLING else ""
 

@@ -55,6 +55,7 @@ class Summary:
         errors: of the rows that failed, the most frequent errors and how often they came.
         cut: answers that were cut by their length; longest: the most tokens that such a one has.
         bound: what the requests have waited for, None where none was sent.
+        begun_otherwise: of a trial, whether the job has answers to other settings, so that a run would be refused.
         more_rows: whether the table may have rows beyond `--limit`.
     """
 
@@ -83,6 +84,7 @@ class Summary:
     cut: int = 0
     longest: int = 0
     more_rows: bool = False
+    begun_otherwise: bool = False
     bound: Bound | None = None
 
     def as_dict(self) -> dict[str, Any]:

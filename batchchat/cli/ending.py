@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults
@@ -36,8 +37,8 @@ def sentences(summary: Summary, *, job: Job, quiet: bool) -> Iterator[str]:
         return
     yield _of_a_trial(summary) if job.rows.trial else _of_the_rows(summary)
     yield ", ".join(_spent(summary))
-    if summary.bound is not None and summary.elapsed_s >= defaults.BOUND_AFTER_SECONDS and not quiet:
-        yield f"  {summary.bound}"
+    if not quiet and not job.embedded:
+        yield from _bound(summary)
     yield from () if summary.bill is None else _billed(summary.bill)
     for error, count in summary.errors:
         yield f"  {amount.counted(count, 'row', 'rows')}: {error}"
@@ -60,6 +61,13 @@ def headline(summary: Summary, name: str) -> str:
     return f"{name}: {why}{', '.join([*_counts(summary), *cost, amount.duration(summary.elapsed_s)])}"
 
 
+def _bound(summary: Summary) -> Iterator[str]:
+    """What a run that took its time was bound by; a few rows that all were in flight tell nothing."""
+    bound = summary.bound
+    if bound is not None and bound.kind != "nothing" and summary.elapsed_s >= defaults.BOUND_AFTER_SECONDS:
+        yield f"  {bound}"
+
+
 def _after_a_trial(summary: Summary, job: Job) -> Iterator[str]:
     """What may be next: what is changed is tried on the same rows; the whole."""
     trial = ("--sample", "--seed-rows", "--rows", "--restart", "--json", "--yes")
@@ -68,7 +76,19 @@ def _after_a_trial(summary: Summary, job: Job) -> Iterator[str]:
     yield "Change the prompt and try it on the same rows: they stand beside these answers then."
     if "estimate" in PAGES:
         yield f"What all of it would cost: {typed.again(command='estimate', without=trial)}"
-    yield f"Send all of it: {typed.again(without=trial)}"
+    if not summary.begun_otherwise:
+        yield f"Send all of it: {typed.again(without=trial)}"
+        return
+    yield "The job began with other settings. Send only the rows without an answer, or all of them to another output:"
+    yield f"  {typed.again(without=trial, add=('--keep-answered',))}"
+    yield f"  {typed.again(without=(*trial, '--output'), add=('-o', _other(job)))}"
+
+
+def _other(job: Job) -> str:
+    """An output beside the job's own: `labels.2.csv` beside `labels.csv`."""
+    path = Path(job.output_path)
+    name, _, suffixes = path.name.partition(".")
+    return short(str(path.with_name(f"{name}.2.{suffixes}" if suffixes else f"{name}.2")))
 
 
 def _after_a_run(summary: Summary, job: Job, *, quiet: bool) -> Iterator[str]:
