@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -32,9 +33,9 @@ def python_of(name):
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if _stamp(folder) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True, symlinks=os.name != "nt")
-        install = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "-qq", "install"]
-        _run([*install, *PYTHONS[name]], folder)
+        venv.create(folder, symlinks=os.name != "nt")
+        pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--no-input", "-qq"]
+        _run([*pip, "install", "--no-compile", *PYTHONS[name]], folder)  # most of it is never imported
         _stamped(folder, wanted)
     return python
 

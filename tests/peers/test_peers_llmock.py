@@ -45,7 +45,7 @@ def assert_nothing_found(address, *, faults):
 
 @pytest.mark.parametrize(
     ("rates", "rows"),
-    [(("429=0.1",), 100), (("500=0.15", "503=0.05"), 100), (("429=0.1", "500=0.1", "503=0.05"), 100)],
+    [(("429=0.1",), 60), (("500=0.15", "503=0.05"), 100), (("429=0.1", "500=0.1", "503=0.05"), 60)],
     ids=["429", "500 and 503", "429, 500 and 503"],
 )
 def test_errors_are_handled_without_a_finding(tmp_path, rates, rows):
