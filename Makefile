@@ -50,7 +50,7 @@ bench: $(VENV)/.test ## the goals of docs/performance.md, into that page; ARGS="
 	@$(BIN)/python benchmarks/bench.py --write docs/performance.md $(ARGS)
 
 bench-work: $(VENV)/.test ## count instructions a row under callgrind, into docs/performance.md
-	@$(BIN)/python benchmarks/instructions.py --write docs/performance.md $(ARGS)
+	@$(BIN)/python benchmarks/instructions.py $(or $(ARGS),--write docs/performance.md)
 
 work-baseline: $(VENV)/.test ## keep the calls that a row makes now as the baseline of tests/test_work.py
 	@$(BIN)/python benchmarks/work.py --write
