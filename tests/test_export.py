@@ -119,6 +119,34 @@ def test_an_export_does_not_replace_an_edited_output(call, simulator):
     assert Path("t.completions.csv").read_bytes() == whole
 
 
+@pytest.mark.parametrize("damage", ["beginning", "middle", "empty", "other"])
+def test_a_damaged_checkpoint_elsewhere_is_damage_to_every_command(call, simulator, damage):
+    """Whatever its name, a damaged checkpoint is exit 1 with what to do; it is not changed, and nothing is sent."""
+    sim = simulator()
+    write("one", "two")
+    assert call(*words_for(sim, "--checkpoint", "kept.db"))[0] == 0
+    content = bytearray(Path("kept.db").read_bytes())
+    if damage in {"beginning", "middle"}:
+        at = 0 if damage == "beginning" else 4096
+        content[at : at + 64] = os.urandom(64)
+    else:
+        content = bytearray(b"" if damage == "empty" else b"a note of mine\n")
+    Path("kept.db").write_bytes(content)
+    for words in (
+        words_for(sim, "--checkpoint", "kept.db"),
+        ("resume", "kept.db"),
+        ("status", "kept.db"),
+        ("export", "kept.db", "-o", "o.csv"),
+        ("rows", "kept.db"),
+    ):
+        status, _, err = call(*words)
+        assert status == 1, (words, err)
+        assert "kept.db" in err
+        assert "--restart" in err
+        assert Path("kept.db").read_bytes() == content
+    assert sim.stats()["received"] == 2
+
+
 @contextlib.contextmanager
 def running(sim):
     """A run in a thread of this process, as long as the context lasts; its summary comes at the end."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from batchchat import defaults
 from batchchat.checkpoint import is_aside, read_journal
-from batchchat.errors import BatchchatError, JobStopped, Misspelt, UsageError
+from batchchat.errors import BatchchatError, CheckpointDamaged, JobStopped, Misspelt, UsageError
 from batchchat.spelling import did_you_mean, nearest
+from batchchat.tables import find_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,7 @@ def find_checkpoint(target: str) -> Path:
 
     Raises:
         UsageError: there is none, or it could be one of several.
+        CheckpointDamaged: the target can be nothing else, and is none.
     """
     path = Path(target)
     if _is_database(path) or target.endswith(defaults.CHECKPOINT_SUFFIX):
@@ -48,6 +50,11 @@ def find_checkpoint(target: str) -> Path:
     if found:
         names = "\n  ".join(str(one) for one in found)
         raise UsageError(f"{target} is the input of several jobs; name one of them:\n  {names}")
+    if path.is_file() and find_format(target) is None:  # it can be nothing but a checkpoint
+        raise CheckpointDamaged(
+            f"{target} is no checkpoint of batchchat, or its beginning is damaged; it was left as it is. Put a backup "
+            "in its place, or start the job anew with run --restart"
+        )
     meant = _near(path)
     raise Misspelt(
         f"there is no checkpoint for {target} ({beside} is not there){did_you_mean(meant) or ';'} JOB is an output, "
