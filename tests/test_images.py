@@ -210,6 +210,30 @@ def test_the_key_depends_on_the_bytes(simulator):
     assert sim.stats()["received"] == 5
 
 
+def test_answers_to_images_that_are_gone_stay(simulator):
+    """Images that were deleted after their answers came take nothing away: not from an export, nor from a run."""
+    for name in "ab":
+        save(f"{name}.png", PNG + name.encode())
+    table("a.png", "b.png", "c.png")
+    sim = simulator()
+    assert run(sim, "--quiet") == 3
+    save("c.png", PNG + b"c")
+    Path("a.png").unlink()
+    Path("b.png").unlink()
+    assert app.entry(["export", "t.completions.csv", "-o", "out.csv"]) == 0
+    assert [bool(row["completion"]) for row in read("out.csv")] == [True, True, False]
+    assert run(sim, "--quiet") == 0
+    assert [bool(row["completion"]) for row in read()] == [True, True, True]
+    assert sim.stats()["received"] == 3
+    save("b.png", PNG + b"another")
+    assert run(sim, "--quiet") == 0
+    assert sim.stats()["received"] == 4
+    table("a.png", "gone.png", "c.png")  # an edited cell has no answer; its neighbour that is gone cannot say more
+    assert run(sim, "--quiet") == 2
+    assert app.entry(["export", "t.completions.csv", "-o", "out.csv"]) == 0
+    assert [bool(row["completion"]) for row in read("out.csv")] == [False, False, True]
+
+
 def test_an_image_that_came_later_is_sent(simulator):
     """A row whose image was missing is sent when it is there; the ones that were answered are not sent again."""
     save("a.png")

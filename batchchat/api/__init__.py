@@ -8,6 +8,8 @@ reconcile.py  what the checkpoint holds against what the table asks now
 feed.py       the rows that are to be sent
 rows.py       which rows a trial takes; selection.py which ones --where chooses
 models.py     which model is meant
+columns.py    the result columns, and those on request
+images.py     images on their way to the endpoint
 preview.py    answers that are shown as they come
 plan.py       what a run would do: for --dry-run and the header
 signals.py    Ctrl-C and its kin

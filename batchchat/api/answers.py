@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchchat.api.columns import RESULTS
-from batchchat.api.compare import builder_of
+from batchchat.api.compare import builder_of, stale_of
 from batchchat.api.find import find_checkpoint, resume_job, shown_chain
 from batchchat.api.rows import batches_of
 from batchchat.checkpoint import read_journal, settled_rows
@@ -141,13 +141,7 @@ class View:
 
     def _stale(self, number: int, batch: Batch, rows: Sequence[int]) -> frozenset[int]:
         """Those of the rows whose outcome is not of the request that they would send now."""
-        builder = self._builders[number]
-        mark = self._journal.mark(number, batch.start)
-        if mark is not None and mark.size == batch.size and mark.digest == builder.digest(batch):
-            return frozenset()
-        stored = self._journal.stored(number, batch.start, batch.size)
-        tasks = builder.tasks(batch, [row for row in rows if row in stored])
-        return frozenset(task.row for task in tasks if stored[task.row].key != task.key)
+        return frozenset(stale_of(self._journal, number, batch, self._builders[number], rows))
 
 
 def _drawn(rows: Iterator[int], count: int, seed: int | None) -> list[int]:

@@ -8,8 +8,11 @@ from batchchat.job import PromptSettings, input_folder
 from batchchat.prompt import RequestBuilder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batchchat.checkpoint import Journal
     from batchchat.dataset import Dataset
+    from batchchat.records import Batch
 
 
 def builder_of(body: dict[str, Any], dataset: Dataset) -> RequestBuilder:
@@ -39,10 +42,19 @@ def stale_rows(journal: Journal, settings: int, dataset: Dataset) -> frozenset[i
     for batch in dataset.batches(builder.columns):
         if batch.start > last:
             break
-        mark = journal.mark(settings, batch.start)
-        if mark is not None and mark.size == batch.size and mark.digest == builder.digest(batch):
-            continue
-        stored = journal.stored(settings, batch.start, batch.size)
-        tasks = builder.tasks(batch, sorted(stored))
-        stale.update(task.row for task in tasks if stored[task.row].key != task.key)
+        stale.update(stale_of(journal, settings, batch, builder))
     return frozenset(stale)
+
+
+def stale_of(
+    journal: Journal, settings: int, batch: Batch, builder: RequestBuilder, rows: Sequence[int] | None = None
+) -> list[int]:
+    """Those of a batch's rows (None: all) whose stored outcome is not of the request that they would send now."""
+    mark, now = journal.mark(settings, batch.start), builder.digest(batch)
+    before = mark.digest if mark is not None and mark.size == batch.size else None
+    if before == now:
+        return []
+    stored = journal.stored(settings, batch.start, batch.size)
+    asked = sorted(stored) if rows is None else [row for row in rows if row in stored]
+    keys = {row: one.key for row, one in stored.items()}
+    return builder.others(builder.tasks(batch, asked), keys, before=before, now=now)

@@ -169,8 +169,10 @@ class Reconciler:
         stored = self.journal.stored(self.settings, batch.start, batch.size)
         if not stored:
             return False
-        tasks = self.builder.tasks(batch, sorted(stored))
-        wrong = [task.row for task in tasks if stored[task.row].key != task.key]
+        mark = self.journal.mark(self.settings, batch.start)
+        before = mark.digest if mark is not None and mark.size == batch.size else None
+        keys = {row: one.key for row, one in stored.items()}
+        wrong = self.builder.others(self.builder.tasks(batch, sorted(stored)), keys, before=before, now=digest)
         self.journal.set_aside(self.settings, wrong)
         found.held += len(stored) - len(wrong)
         found.loose += sum(1 for row in wrong if stored[row].state != "failed")

@@ -26,7 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from batchchat import defaults, spelling, wire
 from batchchat.errors import BadRow, Misspelt, UsageError
 from batchchat.job import Parameters
-from batchchat.prompt.images import Images
+from batchchat.prompt.images import ImageGone, Images
 from batchchat.records import Batch, ChatRequest, Image, Task
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from batchchat.job import PromptSettings
 
+_HALF = 8
 _ROW = "row"
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 
@@ -171,15 +172,35 @@ class RequestBuilder:
             yield self._task(row, {name: values[at] for name, values in zip(names, lists, strict=True)}, glance)
 
     def digest(self, batch: Batch) -> bytes:
-        """16 bytes over the values of the columns that the templates read, and over the state of the images' files."""
-        columns = [list(batch.columns[name]) for name in self.columns]
-        if self._images is not None:
-            columns.append([self._images.stamps(value) for value in batch.columns[self._images.column]])
-        try:
-            text = orjson.dumps(columns, default=repr, option=_DIGEST_OPTIONS)
-        except (TypeError, ValueError):  # lone surrogates, integers beyond 64 bits
-            text = repr(columns).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, digest_size=16).digest()
+        """16 bytes over the values of the columns that the templates read.
+
+        Where rows have images, the second half is of the state of their files.
+        """
+        if self._images is None:
+            return _digest([list(batch.columns[name]) for name in self.columns], size=16)
+        cells = _digest([list(batch.columns[name]) for name in self.columns], size=_HALF)
+        files = [self._images.stamps(value) for value in batch.columns[self._images.column]]
+        return cells + _digest(files, size=_HALF)
+
+    def others(
+        self, tasks: Iterable[Task], stored: Mapping[int, bytes], *, before: bytes | None, now: bytes
+    ) -> list[int]:
+        """Rows that have another key than what is stored of them.
+
+        A row whose image is gone cannot say its key. It is as it was where the cells of its batch are.
+
+        Args:
+            tasks: of the rows.
+            stored: keys by row.
+            before: the digest of the batch when they were stored, None where nobody knows.
+            now: its digest now.
+        """
+        same_cells = self._images is not None and before is not None and before[:_HALF] == now[:_HALF]
+        return [
+            task.row
+            for task in tasks
+            if stored[task.row] != task.key and not (same_cells and isinstance(task.error, ImageGone))
+        ]
 
     def _task(self, row: int, values: Mapping[str, Any], glance: bool) -> Task:
         try:
@@ -229,6 +250,14 @@ class RequestBuilder:
         if not text or text.isspace():
             raise BadRow(f"{what} is blank; nothing was sent")
         return text
+
+
+def _digest(value: Any, *, size: int) -> bytes:
+    try:
+        text = orjson.dumps(value, default=repr, option=_DIGEST_OPTIONS)
+    except (TypeError, ValueError):  # lone surrogates, integers beyond 64 bits
+        text = repr(value).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=size).digest()
 
 
 def _images(prompt: PromptSettings, folder: str | None) -> Images | None:

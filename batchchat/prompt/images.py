@@ -47,6 +47,10 @@ _BEGINNINGS = (
 )
 
 
+class ImageGone(BadRow):
+    """The image of a row is not there: what was answered to it before stays an answer to it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
     """The images of one column.
@@ -147,7 +151,7 @@ class Images:
                 file.seek(0)
                 digest = "" if glance else hashlib.file_digest(file, _fingerprint).hexdigest()
         except FileNotFoundError:
-            raise self._refused(value, "is not there") from None
+            raise ImageGone(self._refused(value, "is not there").message) from None
         except (OSError, ValueError) as error:
             raise self._refused(value, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
         return Image(mark=_mark(mime, digest), mime=mime, size=status.st_size, mtime_ns=status.st_mtime_ns, path=path)
