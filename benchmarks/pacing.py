@@ -3,6 +3,7 @@
     python benchmarks/pacing.py --simulated            in simulated time, about a minute
     python benchmarks/pacing.py --sockets [--runs 5]   in real time against the simulator, eight scenes at once
     python benchmarks/pacing.py --simulated --write docs/pacing.md   puts the table between its marks in the page
+    python benchmarks/pacing.py --sockets --keep build/pacing.jsonl  keeps each run, and makes none that is kept there
 
 Out: a Markdown table on stdout; progress on stderr. Each figure is a median. The three columns are batchchat, 64
 workers without pacing, and 64 workers that retry as the official client does.
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -30,6 +33,8 @@ def main():
     parser.add_argument("--sockets", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--at-once", type=int, default=8, help="scenes at once, over sockets")
+    parser.add_argument("--how", default=",".join(HOWS), help="which of the three columns, over sockets")
+    parser.add_argument("--keep", type=Path, help="a file of runs over sockets: what it has is not run again")
     parser.add_argument("--only", default="", help="part of a situation's name")
     parser.add_argument("--write", type=Path, help="a page with marks for the table")
     options = parser.parse_args()
@@ -56,24 +61,44 @@ def simulated(options):
 
 async def sockets(options):
     gate = asyncio.Semaphore(options.at_once)
+    kept = read_kept(options.keep)
 
     async def one(scene, how, seed):
-        async with gate:
-            print(scene.name, scene.server, how, seed, file=sys.stderr, flush=True)
-            try:
-                return await pacing_sockets.measure(scene, how, seed=seed)
-            except RuntimeError as error:  # one run that fails does not cost the others; the table says so
-                print(error, file=sys.stderr, flush=True)
-                return None
+        name = f"{scene.name}, {scene.server}, {how}, {seed}"
+        if name not in kept and how in options.how.split(","):
+            async with gate:
+                print(name, file=sys.stderr, flush=True)
+                try:
+                    kept[name] = await pacing_sockets.measure(scene, how, seed=seed)
+                except RuntimeError as error:  # one run that fails does not cost the others; the table says so
+                    print(error, file=sys.stderr, flush=True)
+                else:
+                    keep(options.keep, name, kept[name])
+        return kept.get(name)
 
     async def row(scene):
         runs = [[one(scene, how, seed) for seed in range(1, options.runs + 1)] for how in HOWS]
-        results = [await asyncio.gather(*each) for each in runs]
+        results = await asyncio.gather(*(asyncio.gather(*each) for each in runs))
         return line(scene.name, scene.server, [median(each) for each in results])
 
     chosen = [scene for scene in pacing_sockets.scenes() if options.only in scene.name]
     chosen.sort(key=lambda scene: [each.name for each in pacing_situations.SITUATIONS].index(scene.name))
     return "\n".join([HEAD, *await asyncio.gather(*map(row, chosen))])
+
+
+def read_kept(path):
+    """Runs by name, of a file that `keep` wrote."""
+    if path is None or not path.exists():
+        return {}
+    lines = (json.loads(text) for text in path.read_text().splitlines())
+    return {each.pop("run"): pacing_sockets.Result(**each) for each in lines}
+
+
+def keep(path, name, result):
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps({"run": name, **dataclasses.asdict(result)}) + "\n")
 
 
 def median(results):
@@ -101,7 +126,7 @@ def line(name, server, results):
 
 def cell(result):
     if result is None:
-        return "failed"
+        return "-"
     slower = f", x {result.slower:.1f}" if result.slower is not None else ""
     return f"{result.used:.1%}, {result.refused:.2%}{slower}"
 

@@ -249,6 +249,8 @@ class Admission:
             answers=self.pool.answers,
             in_flight=in_flight,
         )
+        if alone and not self.pool.answers:
+            self.freeze.look(now)  # nothing is known of this endpoint yet: many more may be refused alike
         if not alone:
             self._pause(now, lease, error, asked, waits.quota_reset(limits))
         if self.on_free is not None:

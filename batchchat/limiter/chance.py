@@ -33,8 +33,8 @@ GUESS = 0.3
 """The share of refusals by chance that is reckoned with before any was measured."""
 LEAST = 0.05
 """A share of refusals up to which there is nothing to be gained by asking why, where they ask for no wait."""
-SURE_AT_FIRST, SURE = 7.0, 12.0
-"""Log of the odds from which refusals in a row are a limit's: seven of them at first, and against a measured chance."""
+SURE_AT_FIRST, SURE = 8.0, 12.0
+"""Log of the odds from which refusals in a row are a limit's: eight of them at first, and against a measured chance."""
 LATEST = 32
 FEW, ENOUGH, MANY = 6, 12, 32
 """Refusals from which a share is measured: where each costs a pause, where it costs its row only, and where it was
@@ -136,7 +136,7 @@ class Chance:
         self._trial: _Trial | None = None
         self._trials = 0
         self._again_at = 0  # the number of the request from which another trial is worth it
-        self._cuts: deque[int] = deque(maxlen=CUTS + 1)  # how many had been let in when a limit's rate was cut
+        self._cuts: deque[tuple[int, int]] = deque(maxlen=CUTS + 1)  # started and refused when a limit's rate was cut
         self._doubted_from = 0
         self._doubts = 0
 
@@ -210,13 +210,13 @@ class Chance:
         """
         if number < self._doubted_from:
             return False
-        admitted = number - refused
-        self._cuts.append(admitted)
+        self._cuts.append((number, refused))
         cuts = list(self._cuts)
-        soon = sum(later - earlier <= SOON for earlier, later in itertools.pairwise(cuts))
-        if soon < SOON_CUTS:
+        admitted = [each - others for each, others in cuts]
+        if sum(later - earlier <= SOON for earlier, later in itertools.pairwise(admitted)) < SOON_CUTS:
             return False
-        self._believe_in_chance(number, len(cuts) - 1, max(admitted - cuts[0], 0) + len(cuts) - 1)
+        first, before = cuts[0]
+        self._believe_in_chance(number, refused - before, max(number - first, 1))
         return True
 
     def _odds(self, number: int) -> float:

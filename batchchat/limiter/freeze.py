@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+FIRST_LOOK = 0.2
 SHORTEST_LOOK = 0.1
 LONGEST_LOOK = 2.0
 
@@ -57,6 +58,10 @@ class Freeze:
         pause = self._own_pause(reset) if asked is None else asked
         self.until = now + pause
         return pause
+
+    def look(self, now: float) -> None:
+        """Nobody starts for a moment, to see what becomes of those in flight; no episode begins."""
+        self.until = max(self.until, now + FIRST_LOOK)
 
     def started(self, now: float) -> bool:
         """A request starts; the first one after a pause is looked after before others follow.

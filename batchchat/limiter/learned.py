@@ -45,7 +45,14 @@ SLOWEST = 5.0
 draw on the same few requests, refusals come at any rate, and going ever slower would not avoid them."""
 CHANGED = 0.002
 """The pace is changed when the rate has grown by this part."""
-HORIZON = 60.0
+HORIZONS = (60.0, 20.0, 5.0)
+"""How long the server's window may be, in seconds: what was let in is measured over the longest that is possible."""
+REFUTED = 1.2
+"""A window is none of the server's where so many times as much fitted into it as at the refusal before."""
+DOUBLED_IN_DOUBT = 40.0
+MOST_DOUBT = 2.0
+"""Where the quota came back at an unknown moment of a pause the rate is a range: from its lower end it is doubled with
+so many requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +86,9 @@ class Learned:
         "_bound",
         "_bound_since",
         "_cycle",
+        "_doubled_after",
+        "_fitted",
+        "_horizon",
         "_mark_at",
         "_marks",
         "_pace",
@@ -106,7 +116,10 @@ class Learned:
         self.count = 0
         self._refused_before = 0  # when the last cycle ended
         self._mark_at = float("-inf")
-        self._marks: deque[tuple[float, int]] = deque(maxlen=int(HORIZON) + 1)  # moments, and how many were let in
+        self._marks: deque[tuple[float, int]] = deque(maxlen=int(HORIZONS[0]) + 1)  # moments, and how many were let in
+        self._horizon = 0  # the longest window that is still possible
+        self._fitted: list[int] = []  # how many were let in within each, until the refusal before
+        self._doubled_after = DOUBLED_AFTER
 
     def ready_at(self, now: float) -> float:
         """The earliest moment of the next request."""
@@ -147,10 +160,11 @@ class Learned:
         """
         stop = self._stopped
         ends = stop is None
+        if stop is None:
+            self._pause += (until - now - self._pause) / 4
         if stop is None or not stop.soon:
             stop = self._stopped = stop or self._stop(now, number)
-            self._fall(stop, until)
-        self._pause += (until - now - self._pause) / 4
+            self._fall(stop, now, until)
         self._bound = 0.0
         self.rate = self._start
         if self._pace is None:
@@ -166,6 +180,7 @@ class Learned:
         self._marks.clear()
         self._mark_at = float("-inf")
         self._refused_before = self.count
+        self._horizon, self._fitted = 0, []
 
     def resumed(self, moment: float, *, number: int) -> None:
         """A request was let in again: a new cycle began with it."""
@@ -180,11 +195,25 @@ class Learned:
         soon = self._peak < math.inf and admitted - self._cycle[1] < ENOUGH * cost
         self._refused_before = self.count - 1
         self._soons = self._soons + 1 if soon else 0 if self._peak < math.inf else 1
+        self._look_at_windows(now, admitted, soon=soon)
         return _Stop(moment=now, admitted=admitted, peak=self._peak, rate=self.rate if binding else None, soon=soon)
 
-    def _fall(self, stop: _Stop, until: float) -> None:
+    def _look_at_windows(self, now: float, admitted: int, *, soon: bool) -> None:
+        """A limit is the same at every refusal: a window into which more went since then is not the server's."""
+        before, fitted = self._fitted, [admitted - self._count_at(now - each)[1] for each in HORIZONS]
+        self._fitted = fitted
+        if soon or not before:
+            self._horizon = 0
+            return
+        while self._horizon < len(HORIZONS) - 1 and fitted[self._horizon + 1] >= ENOUGH:
+            if fitted[self._horizon] <= REFUTED * before[self._horizon] + 1:
+                break
+            self._horizon += 1
+
+    def _fall(self, stop: _Stop, now: float, until: float) -> None:
         """Sets the rate from which it starts again, and the peak that it climbs back to."""
-        admitted, seconds = self._measured(stop, until)
+        self._doubled_after = DOUBLED_AFTER
+        admitted, seconds, possible = self._measured(stop, now, until)
         measured = max(admitted, 1) / seconds
         least = 1.0 / max(SLOWEST, 2.0 * (until - stop.moment))
         if stop.soon and self._soons > 1:
@@ -197,7 +226,14 @@ class Learned:
         if stop.soon:
             self._peak = stop.peak * BACK
         elif stop.rate is None or stop.peak == math.inf:
-            self._peak = measured
+            self._peak = max(measured, least)
+            self._start = self._peak * CUT / BACK
+            met = (stop.rate or 0.0) * BACK
+            self._peak *= min(
+                max(seconds / possible, met / measured if met <= MOST_DOUBT * measured else 1.0), MOST_DOUBT
+            )
+            self._doubled_after = DOUBLED_IN_DOUBT
+            return
         else:
             self._peak = min(max(stop.rate * BACK, min(measured, stop.rate)), measured * MINUTE_MORE)
         self._peak = max(self._peak, least)
@@ -208,7 +244,7 @@ class Learned:
         shoulder = self._peak * CUT / BACK
         if self._start < shoulder:
             # Doubling with every few requests is a hyperbola in time.
-            steep = math.log(2.0) / DOUBLED_AFTER * self._start
+            steep = math.log(2.0) / self._doubled_after * self._start
             reached = (1.0 - self._start / shoulder) / steep
             if bound < reached:
                 self.rate = self._start / max(1.0 - steep * bound, 1e-4)
@@ -219,16 +255,27 @@ class Learned:
         self.rate = self._peak * (1.0 + (1.0 - CUT / BACK) * away**3)
         return self.rate
 
-    def _measured(self, stop: _Stop, until: float) -> tuple[int, float]:
-        """What was let in, and in how long with the pause: in the last minute, or in the cycle if that is gone."""
+    def _measured(self, stop: _Stop, now: float, until: float) -> tuple[int, float, float]:
+        """What was let in, and in how long with the pause, at most and at least.
+
+        In the longest window that is possible, or in the cycle if that is gone.
+        """
         since, before = self._cycle
-        if until - stop.moment < HORIZON / 2:
-            since, before = self._marks[0]
-            for moment, count in self._marks:
-                if moment > until - HORIZON:
-                    break
-                since, before = until - HORIZON, count
-        return stop.admitted - before, max(until - since, 1e-3)
+        horizon = HORIZONS[self._horizon]
+        if until - stop.moment < horizon / 2:
+            since, before = self._count_at(until - horizon)
+        # A wait is told in whole seconds, rounded up; after one of our own the quota was back at some time within it.
+        least = max(now, until - 1.0) - since if until > now else until - since
+        return stop.admitted - before, max(until - since, 1e-3), max(least, 1e-3)
+
+    def _count_at(self, moment: float) -> tuple[float, int]:
+        """How many had been let in by this moment, or by the first that is known."""
+        since, before = self._marks[0]
+        for mark, count in self._marks:
+            if mark > moment:
+                break
+            since, before = moment, count
+        return since, before
 
     def _cycle_seconds(self) -> float:
         by_pauses = min(CYCLE_PAUSES * self._pause, LONGEST_CYCLE)
