@@ -75,7 +75,9 @@ REQUEST = (
     _request(name="reasoning_effort", help="How long to think: none, minimal, low, medium, high, xhigh or max"),
     _request(name="verbosity", help="How wordy to be: low, medium or high"),
     _request(
-        name="service_tier", metavar="TIER", help="Which processing to pay for: auto, default, flex, priority, ..."
+        name="service_tier",
+        metavar="TIER",
+        help="Which processing to pay for: auto, default, flex, scale, priority or fast",
     ),
     _request(name="logprobs", kind=bool, negative=True, help="Give the log probabilities of the answer's tokens"),
     _request(name="top_logprobs", kind=int, help="And those of so many other tokens, from 0 to 20"),
