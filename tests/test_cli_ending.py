@@ -104,3 +104,13 @@ def test_a_checkpoint_elsewhere_is_named_itself(run):
     assert named(run("run", "t.csv", "--checkpoint", "keep.batchchat"), "Send the failed rows again") == [
         "resume", "keep.batchchat", "--retry-failed"
     ]  # fmt: skip
+
+
+def test_a_resume_with_more_room_says_what_it_lacks(run, server):
+    """Longer answers alone would change every row's request: the remedy is one of the options that resume has."""
+    table(LONG, "short")
+    run("run", "t.csv", "--max-tokens", 8)
+    told = run("resume", "t.csv", "--max-tokens", 16)
+    assert "--retry length sends the answers again that were cut" in told
+    assert "--keep-answered" not in told
+    assert server.stats()["received"] == 2

@@ -8,7 +8,7 @@ from batchchat.cli import ending, launch, stream
 from batchchat.cli.ends import ends
 from batchchat.cli.option import command
 from batchchat.cli.options import ENDING, JOB, RESUMED
-from batchchat.errors import JobStopped
+from batchchat.errors import JobStopped, SettingsChanged
 
 if TYPE_CHECKING:
     from batchchat.cli.option import Commands
@@ -34,4 +34,8 @@ def resume(*, job: str, json: bool, quiet: bool, ok_failed: str | None, notify: 
         if json:
             stream.emit_json(ending.of_the_stopped(stopped, checkpoint=stopped.checkpoint))
         raise
-    return launch.launch(approve(meant), as_json=json, quiet=quiet, end=end)
+    try:
+        return launch.launch(approve(meant), as_json=json, quiet=quiet, end=end)
+    except SettingsChanged as changed:  # by --max-tokens: `run` has other ways on
+        changed.remedy = "--retry length sends the answers again that were cut, --retry failed the rows that failed"
+        raise
