@@ -39,6 +39,7 @@ class Counted:
         rows: of the table, as far as they are meant.
         to_send: rows that a run would send.
         unsendable: rows that make no request: a blank prompt, say.
+        open: rows that the checkpoint does not settle; drawn: so many of them were counted.
         tallies: by the name of the tokenizer, the prompts' lengths.
         share: which part of the open rows was counted.
         whole: False where the rest of the table was not looked at.
@@ -50,6 +51,8 @@ class Counted:
     rows: int = 0
     to_send: int = 0
     unsendable: int = 0
+    open: int = 0
+    drawn: int = 0
     tallies: Mapping[str, PromptTally] = field(default_factory=dict)
     share: float = 1.0
     whole: bool = True
@@ -148,6 +151,8 @@ class Counting:
             counted.chain, counted.changed = pending.chain, pending.changed
             for part, some, last in _steps(pending):
                 chosen = some if share >= 1 else [row for row in some if draw.random() < share]
+                counted.open += len(some)
+                counted.drawn += len(chosen)
                 bodies = []
                 for task in pending.tasks(part, chosen, claim=share >= 1):
                     if task.request is None:
@@ -177,10 +182,10 @@ def _steps(pending: Pending) -> Iterator[tuple[Part, Sequence[int], bool]]:
 
 
 def _scale(counted: Counted, share: float) -> None:
-    """Of a part, what it stands for."""
-    if share >= 1:
+    """Of a part, what it stands for: how many rows are open is known, what becomes of them is that of the part."""
+    if share >= 1 or not counted.drawn:
         return
-    counted.to_send = round(counted.to_send / share)
-    counted.unsendable = min(round(counted.unsendable / share), counted.rows - counted.to_send)
+    counted.to_send = round(counted.to_send * counted.open / counted.drawn)
+    counted.unsendable = min(round(counted.unsendable * counted.open / counted.drawn), counted.rows - counted.to_send)
     for tally in counted.tallies.values():
         tally.stand_for(counted.to_send)
