@@ -221,13 +221,12 @@ def main() -> None:
     said = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=said.folder) as folder:
         scenes = [Scene(Path(folder), form, said.rows) for form in said.formats.split(",")]
-        lines = [*resume_table(scenes, said.rounds), ""]
+        print("\n".join(resume_table(scenes, said.rounds)), flush=True)
         if said.flips:
-            lines += [*flips_table(scenes[0], said.flips), ""]
-        lines += looked_at(scenes[0], said.readers)
+            print("", *flips_table(scenes[0], said.flips), sep="\n", flush=True)
+        print("", *looked_at(scenes[0], said.readers), sep="\n", flush=True)
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    lines.append(f"\n{machine}, SQLite {sqlite3.sqlite_version}, pyarrow {version('pyarrow')}.")
-    print("\n".join(lines))
+    print(f"\n{machine}, SQLite {sqlite3.sqlite_version}, pyarrow {version('pyarrow')}.")
 
 
 if __name__ == "__main__":

@@ -182,3 +182,16 @@ def test_a_table_that_is_edited_meanwhile_gets_no_output(run, sim):
     summary, status, _, sent = run("t.csv")
     assert (status, sent, summary["reused"]) == (0, 1, 2)
     assert completions() == ["one", "edited", "three"]
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_equal_rows_share_what_two_settings_answered(run, back):
+    """Answers of several settings that lost their rows go to rows that have none: nothing is paid for twice."""
+    write("same", "@@400 same", "x")
+    run("t.csv", "--limit", "1")
+    write("same", "same", "x")
+    assert run("t.csv", "--temperature", "0.5", "--keep-answered")[1::2] == (0, 2)
+    write("x", "same", "same")
+    words = () if back else ("--temperature", "0.5")
+    assert run("t.csv", *words, "--keep-answered", "--yes")[1::2] == (0, 0)
+    assert completions() == ["x", "same", "same"]

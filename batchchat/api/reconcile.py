@@ -63,7 +63,8 @@ class Reconciler:
         settings: their number in it.
         whole: False where the dataset ends at a limit: rows beyond it are not gone.
         approved: pay for the changed rows without asking.
-        claim_now: settle every claim here: these settings send nothing themselves.
+        sends: whether these are the settings that rows are sent with; others only have answers that stand beside.
+        others: the other settings of the chain: a row that one of them answers needs no claim.
         digests: of batches from the first on, of this dataset and builder, where somebody has read them already.
         check: called now and then; may raise to give up.
     """
@@ -74,7 +75,8 @@ class Reconciler:
     settings: int
     whole: bool
     approved: bool
-    claim_now: bool = False
+    sends: bool = True
+    others: Sequence[int] = ()
     digests: Sequence[Digest] = ()
     check: Callable[[], None]
 
@@ -95,13 +97,17 @@ class Reconciler:
             found, seen = self._find(last)
             if self.whole and last > seen:
                 self._drop_beyond(found, seen)
-            if self.claim_now and self.journal.has_unclaimed(self.settings):
-                self._claim_all()
-            elif found.loose * 2 > answered:
+            if self.sends and found.loose * 2 > answered:
                 self._refuse(found.loose - self._claim_all(), answered)
         if found.loose:
             found.first_pending = 1
         return found
+
+    def claim(self) -> None:
+        """Give rows without an answer those that lost their rows; where rows are sent, the feed does so."""
+        if self.journal.has_unclaimed(self.settings):
+            with self.journal.transaction():
+                self._claim_all()
 
     def _find(self, last: int) -> tuple[Reconciled, int]:
         """Scan, and see that every row is found that was written.
@@ -193,12 +199,20 @@ class Reconciler:
             self.check()
             if not self.journal.has_unclaimed(self.settings):
                 break
-            stored = self.journal.stored(self.settings, batch.start, batch.size)
-            free = [row for row in range(batch.start, batch.start + batch.size) if row not in stored]
+            held = self._held(batch)
+            free = [row for row in range(batch.start, batch.start + batch.size) if row not in held]
             for task in self.builder.tasks(batch, free):
                 got = self.journal.claim(self.settings, task.key, task.row)
                 claimed += got is not None and got.state != "failed"
         return claimed
+
+    def _held(self, batch: Batch) -> set[int]:
+        """Rows that have an outcome, or an answer of other settings."""
+        held = set(self.journal.stored(self.settings, batch.start, batch.size))
+        for number in self.others:
+            stored = self.journal.stored(number, batch.start, batch.size)
+            held.update(row for row, one in stored.items() if one.state != "failed")
+        return held
 
     def _is_settled(self) -> bool:
         """Whether every row of the table has an outcome: then rows were only taken out of it, and nothing is to pay."""

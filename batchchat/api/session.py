@@ -124,27 +124,36 @@ def _reconcile(
     *,
     approved: bool,
 ) -> int:
-    """Bring every settings of the chain in line; the first row that may be pending."""
-    start: int | None = None
-    limit = job.rows.limit
+    """Bring every settings of the chain in line; the first row that may be pending.
+
+    Answers that lost their rows are given to others when it is known which rows have none.
+    """
+    limit, reconcilers = job.rows.limit, []
     for number in chain:
         own = number == chain[0]
         # Answers beyond the limit may belong to rows within it by now.
         whole = limit is None or journal.last_row(number) > limit
         dataset = table.dataset.unlimited() if whole else table.dataset
-        found = Reconciler(
-            dataset=dataset,
-            builder=builder if own else builder_of(journal.settings(number), dataset),
-            journal=journal,
-            settings=number,
-            whole=whole,
-            approved=approved,
-            claim_now=not own,
-            digests=table.digests if own and (limit is None or not whole) else (),
-            check=check,
-        ).run()
-        start = found.first_pending if start is None else start
-    return 1 if len(chain) > 1 or start is None else start
+        reconcilers.append(
+            Reconciler(
+                dataset=dataset,
+                builder=builder if own else builder_of(journal.settings(number), dataset),
+                journal=journal,
+                settings=number,
+                whole=whole,
+                approved=approved,
+                sends=own,
+                others=[other for other in chain if other != number],
+                digests=table.digests if own and (limit is None or not whole) else (),
+                check=check,
+            )
+        )
+    for other in reconcilers[1:]:
+        other.run()
+    found = reconcilers[0].run()
+    for other in reconcilers[1:]:
+        other.claim()
+    return found.first_pending if len(chain) == 1 else 1
 
 
 def _check_settings(
