@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import copy
 import json
 from dataclasses import dataclass
 
@@ -189,7 +190,7 @@ def spoilt_values(draw, value):
             around = around[name]
         how = draw(st.sampled_from(["replace", "leave out", "repeat"]))
         if how == "replace":
-            around[last] = draw(anything)
+            around[last] = copy.deepcopy(draw(anything))  # it may be spoilt in its turn
         elif how == "leave out":
             del around[last]
         elif isinstance(around, list):
