@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import itertools
 import copy
+import itertools
 import json
 from dataclasses import dataclass
 
