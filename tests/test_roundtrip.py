@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from tabledraws import Label, arrow_tables, csv_tables, jsonl_tables, parquet_options, same
@@ -182,7 +182,10 @@ def test_parquet_comes_back_unchanged(sim, table, options):
     """Types, values, nulls, order and all metadata of every column, whether the file is whole or cut by a limit."""
     with tempfile.TemporaryDirectory() as folder, known_extension():
         source, output = Path(folder) / "t.parquet", Path(folder) / "o.parquet"
-        parquet.write_table(table, source, **options)
+        try:
+            parquet.write_table(table, source, **options)
+        except pa.ArrowNotImplementedError:  # no such file can be there, as of views within lists cut into row groups
+            reject()
         given_table = parquet.read_table(source)
         for limit in (2, None):
             run(sim, source, output, "c0", limit=limit)
