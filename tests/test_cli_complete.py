@@ -52,6 +52,8 @@ def test_commands_and_options():
         ("compare reviews.csv other.csv --gold", "l", ["lang"]),
         ("run reviews.csv", "--prompt-column=la", ["--prompt-column=lang"]),
         ("run nowhere.csv --prompt-column", "", []),
+        ("run reviews.csv --param-column", "max_t", ["max_tokens="]),
+        ("run reviews.csv --param-column", "max_tokens=i", ["max_tokens=id"]),
         ("run reviews.csv --delimiter ; --prompt-column", "", ["id,review text,lang"]),
     ],
 )
@@ -138,6 +140,7 @@ def test_bash(bash):
     assert bash("run", "reviews.csv", "--prompt-column", "re") == ["review\\ text"]
     assert bash("run", "reviews.csv", "--prompt", "'Say {{ row") == ['Say {{ row["review text"] }}']
     assert bash("run", "reviews.csv", "--prompt-column", "=", "la") == ["lang"]
+    assert bash("run", "reviews.csv", "--param-column", "user", "=", "la") == ["lang"]
     assert bash("run", "reviews.csv", "--prompt-column", "=") == ["id", "review\\ text", "lang"]
     assert bash("run", "--base-url", "http", ":", "//x", "reviews.csv", "--prompt-column", "la") == ["lang"]
     assert bash("run", "rev") == ["reviews.csv"]

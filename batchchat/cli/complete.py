@@ -130,6 +130,8 @@ def _values(line: Line, option: Option, begun: str, quote: str) -> list[str]:
         return list(_in_template(_columns(line), begun, quote))
     if name == "where":
         return list(_named(_columns(line), begun, quote, end=""))
+    if name == "param_column":
+        return [word for word in _fields(line, begun) if word.startswith(begun)]
     if name in _LISTS:
         return list(_one_more(_LISTS[name], begun))
     known: Sequence[str] = option.metavar.split("|") if "|" in option.metavar else ()
@@ -138,6 +140,14 @@ def _values(line: Line, option: Option, begun: str, quote: str) -> list[str]:
     elif name in {"model", "profile"}:
         known = _settled_by_the_person(name)
     return [word for word in known if word.startswith(begun)]
+
+
+def _fields(line: Line, begun: str) -> list[str]:
+    """A field of the request, and then the column that it is taken from."""
+    field, equals, _ = begun.partition("=")
+    if equals:
+        return [f"{field}={column}" for column in _columns(line)]
+    return [f"{option.name}=" for option in line.page.options if option.group == "Request" and option.kind is not list]
 
 
 def _one_more(known: Collection[str], begun: str) -> Iterator[str]:
