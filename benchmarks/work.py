@@ -158,7 +158,9 @@ def count() -> dict[str, float]:
 
 
 def baseline() -> dict[str, float] | None:
-    """What was kept for this version of Python, None where nothing was."""
+    """What was kept for this version of Python on Linux, None where nothing was."""
+    if sys.platform != "linux":
+        return None
     return json.loads(BASELINE.read_text(encoding="utf-8")).get(VERSION) if BASELINE.exists() else None
 
 

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from batchchat.cli import app, failure, stream
 from batchchat.cli.options import NOT_OF_THE_JOB, RESUMED, SHARED
@@ -61,6 +63,19 @@ def test_help_imports_nothing_heavy(words):
         f"print([name for name in {(*HEAVY, 'typer')!r} if name in sys.modules], status, file=sys.stderr)"
     )
     assert python(code=code).stderr == "[] 0\n"
+
+
+def test_a_run_imports_no_more_than_it_needs(simulator, tmp_path):
+    """The first request waits for no library that it has no need of: not for pandas, and at loopback for no prices."""
+    pq.write_table(pa.table({"prompt": pa.array(["one", "two"])}), tmp_path / "t.parquet")
+    words = ["run", "t.parquet", "-m", "sim", "--base-url", simulator().base_url, "-o", "o.parquet", "--quiet"]
+    unwanted = ("pandas", "genai_prices", "rich", "tiktoken", "fsspec")
+    code = (
+        "import sys\nfrom batchchat.cli.app import entry\n"
+        f"status = entry({words!r})\n"
+        f"print([name for name in {unwanted!r} if name in sys.modules], status, file=sys.stderr)"
+    )
+    assert python(code=code, cwd=tmp_path).stderr == "[] 0\n"
 
 
 def test_the_first_page_lists_every_command(run):
