@@ -675,3 +675,10 @@ async def test_a_server_that_speaks_no_tls():
         with pytest.raises(ConnectionLost, match="no TLS connection") as caught:
             await ask(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     assert not caught.value.billed
+
+
+async def test_an_answer_behind_large_headers():
+    """Gateways send policies and cookies of many kilobytes, and the answer behind them was paid for."""
+    more = {f"x_{number}": "v" for number in range(500)}
+    async with ScriptedServer([http(completion("hi"), x_policy="p" * 40_000, **more)]) as server:
+        assert (await ask(server.url)).contents == ("hi",)

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 _NEEDED = (
     (aiohttp.BaseConnector.connect, {"req", "traces", "timeout"}),
-    (ResponseHandler.set_response_params, {"read_until_eof"}),
+    (ResponseHandler.set_response_params, {"read_until_eof", "max_field_size", "max_headers"}),
 )
+MAX_HEADER_BYTES = 64 << 10  # of one header, policies and cookies of gateways included: the answer was paid for
+MAX_HEADERS = 1000
 IDLE_SECONDS = 15.0  # that a connection is kept without a request
 _ODD = re.compile(r"[^\t\x20-\x7e]")  # in a header: the session says what it thinks of it
 
@@ -89,7 +91,7 @@ class Direct:
         connection = await self._connect()
         try:
             protocol: Any = connection.protocol
-            protocol.set_response_params(read_until_eof=True)
+            protocol.set_response_params(read_until_eof=True, max_field_size=MAX_HEADER_BYTES, max_headers=MAX_HEADERS)
             protocol.transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
             message, content = await protocol.read()
             while message.code < 200 and message.code != 101:  # interim: the answer is still to come

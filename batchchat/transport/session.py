@@ -22,7 +22,7 @@ from batchchat import defaults
 from batchchat.errors import BadRequest, BatchchatError, EndpointDown, KeyRefused, UnreadableReply, UsageError
 from batchchat.records import Secret
 from batchchat.transport.deadlines import Deadline, Deadlines
-from batchchat.transport.direct import IDLE_SECONDS, open_direct
+from batchchat.transport.direct import IDLE_SECONDS, MAX_HEADER_BYTES, MAX_HEADERS, open_direct
 from batchchat.transport.faults import Scene, timed_out, translate
 from batchchat.transport.surroundings import allow_files, open_socket, proxy_for, trust
 from batchchat.wire import EventStream, address, error_from, for_endpoint, origin, parse_models, parse_reply
@@ -113,6 +113,8 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
             proxy=self._proxy,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
         )
         self._deadlines = Deadlines(self._timeout, asyncio.get_running_loop())
         self._open_direct()
