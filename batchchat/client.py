@@ -129,9 +129,18 @@ class Client:
             return slots
         return slots + min(self._sleeping, max(_SLEEPERS_AT_LEAST, _SLEEPERS_PER_SLOT * slots))
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._limiter.in_flight
+
     def explain(self) -> Bound | None:
         """What the requests have waited for; None where none was sent."""
         return self._limiter.explain() if self.requests else None
+
+    def limits(self) -> dict[str, float]:
+        """What the endpoint was found to allow; see `Limiter.limits`."""
+        return self._limiter.limits() if self.requests else {}
 
     async def complete(self, task: Task) -> Outcome:
         """Settle one row.

@@ -156,6 +156,8 @@ class Engine:
         self._arrived = asyncio.Event()  # outcomes to commit, or the end
         self._caught_up = asyncio.Event()  # commits are not behind
         self._caught_up.set()
+        self.behind = 0.0  # seconds for which workers waited for commits
+        self._behind_since = 0.0
         self._over = False
         self.reason: JobStopped | None = None
 
@@ -298,8 +300,9 @@ class Engine:
         self._settled_bytes += size
         self._observer.settled(outcome)
         self._arrived.set()
-        if self._is_behind():
+        if self._is_behind() and self._caught_up.is_set():
             self._caught_up.clear()
+            self._behind_since = time.monotonic()
 
     async def _commit_groups(self) -> None:
         while True:
@@ -333,8 +336,9 @@ class Engine:
         self._observer.committed(count)
         if cancelled is not None:
             raise cancelled
-        if not self._is_behind():
+        if not self._is_behind() and not self._caught_up.is_set():
             self._caught_up.set()
+            self.behind += time.monotonic() - self._behind_since
 
     def _is_behind(self) -> bool:
         """Whether a whole group waits, the one that is being written included: a kill may cost one, and no more."""

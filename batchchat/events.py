@@ -6,13 +6,25 @@ Calls come from the event loop's thread, must not block and must not raise.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from batchchat.errors import RequestError
     from batchchat.records import Outcome
+
+
+class Waits(Protocol):
+    """What a job waits for, as far as a progress line tells it."""
+
+    @property
+    def short(self) -> str:
+        """A phrase; empty where there is nothing to tell."""
+
+    @property
+    def share(self) -> float:
+        """The part of the time for which it was waited for."""
 
 
 class Observer:
@@ -20,6 +32,9 @@ class Observer:
 
     def planned(self, *, rows: int | None, reused: int, pending: int | None) -> None:
         """Before the first request: rows of the table, rows that are answered already, rows to send."""
+
+    def sending(self, *, in_flight: Callable[[], int], bound: Callable[[], Waits | None]) -> None:
+        """Before the first request: how many are in flight and what rows wait for, to be asked for at any time."""
 
     def started(self) -> None:
         """A row's first request is on its way."""

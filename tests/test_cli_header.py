@@ -129,6 +129,19 @@ def test_unknown_numbers_are_not_guessed():
     assert len(plan(cost=cost("0", "0", "0")).splitlines()) == 2
 
 
+def test_a_job_that_its_limit_stretches_says_so_at_once():
+    """A limit a day makes days of a job, and a limit a minute many hours; what is soon over is not mentioned."""
+    assert plan(rows=20_000, to_send=20_000, limits={"rpd": 200.0}).splitlines()[2] == (
+        "200 requests/day, about 99 days at this limit"
+    )
+    assert (
+        plan(rows=20_000, to_send=20_000, limits={"rpm": 60.0})
+        .splitlines()[2]
+        .endswith("about 5 h 33 min at this limit")
+    )
+    assert plan(rows=200, to_send=200, limits={"rpd": 200.0}).splitlines()[2] == "200 requests/day"
+
+
 @pytest.mark.parametrize(
     ("amounts", "options", "terminal", "asked"),
     [

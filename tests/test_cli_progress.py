@@ -49,6 +49,27 @@ def test_the_tally_counts_what_happens():
     assert sentence(tally, 2.0) == ("7 of 10 rows, 2.0 rows/s, 1.5 s left", "1 in flight, 1 retry, 2 failed, 15 tokens")
 
 
+def test_only_what_is_under_way_is_in_flight():
+    """Rows that wait for a pause to end are not said to be in flight; what a job is bound by is said after a while."""
+    clock = Clock()
+    tally = Tally(clock)
+    for _ in range(5):
+        tally.started()
+    flying, kind = 5, "requests"
+
+    def bound():
+        return Bound(kind=kind, share=0.9, shares={kind: 0.9}, detail="", meaning="", advice="")
+
+    tally.sending(in_flight=lambda: flying, bound=bound)
+    assert sentence(tally, 0)[1] == "5 in flight"
+    flying = 0
+    assert sentence(tally, 0)[1] == ""
+    clock.now += 60
+    assert sentence(tally, 0)[1] == "bound by the limit of requests"
+    kind = "nothing"
+    assert sentence(tally, 0)[1] == ""
+
+
 def test_an_unknown_total_is_not_guessed():
     """Without a total there is neither a total nor a time left."""
     tally = Tally(Clock())

@@ -218,6 +218,9 @@ def test_a_tally_of_a_million_rows_is_small():
         (Plan(rpm=60, concurrency=1), 2000 + 2, "concurrency"),
         (Plan(tpm=6300, concurrency=100), 1000 + 2, "tpm"),
         (Plan(concurrency=10), 200 + 2, "concurrency"),
+        (Plan(rpm=60, rpd=100), 9 * 86400 + 2, "rpd"),
+        (Plan(rpm=60, tpd=10_500), 9 * 86400 + 2, "tpd"),
+        (Plan(rpm=60, rpd=1000), 1000 + 2, "rpm"),
     ],
 )
 def test_the_duration_is_that_of_the_narrowest_limit(plan, seconds, by):

@@ -255,6 +255,21 @@ def test_the_limits_that_were_told_are_the_duration(place, simulator):
     assert learned.seconds.expected > 0
 
 
+def test_limits_that_a_run_found_are_the_duration(place, simulator):
+    """What headers, refusals and latencies showed is kept with the job, and tells how long the rest takes."""
+    sim = simulator(rpm=600, latency=0.05)
+    table(*(f"p{n}" for n in range(60)))
+    run(sim, limit=30, concurrency=None)
+    found = estimated(sim, concurrency=None, max_tokens=None)
+    assert found.estimate.bound_by == "rpm"
+    assert 1.5 < found.estimate.seconds.expected < 30
+    assert any("requests a minute, as the last run found" in note for note in found.notes)
+    assert estimated(sim, rpm=60).estimate.seconds.expected == pytest.approx(30, abs=1)
+    assert "as the last run found" not in " ".join(estimated(sim, rpm=60).notes)
+    other = simulator()
+    assert estimated(other, concurrency=None).estimate.bound_by != "rpm"
+
+
 class Clock:
     """Time that goes on only when rows are looked at."""
 

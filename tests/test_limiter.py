@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchchat import errors, events
-from batchchat.limiter import waits
+from batchchat.limiter import Bound, waits
 from batchchat.limiter.admission import FOREVER, Admission
 from batchchat.limiter.completions import Completions
 from batchchat.limiter.pace import Pace
@@ -268,7 +268,7 @@ def test_a_day_is_used_up_as_fast_as_the_minute_allows(clock, make, watcher):
     starts = run(clock, admission, 3600.0)
     assert len(starts) == 200
     assert 23 * 3600 < admission.ask(clock.now, 1) - clock.now < 25 * 3600
-    assert admission.duration(20_000) == pytest.approx(99 * 86400)
+    assert admission.known.duration(20_000) == pytest.approx(99 * 86400)
     assert "used up for now" in watcher.told[0][1]
 
 
@@ -652,3 +652,35 @@ def test_a_pace_that_falls_far_owes_no_more_than_was_started():
     pace.take(0.2, 1)
     pace.change(0.2, 5.0)
     assert 0.2 < pace.ready_at(1) <= 0.2 + 0.21
+
+
+# What a job is bound by
+
+
+def test_the_disk_or_the_processor_is_named_where_nothing_else_was_waited_for():
+    """Commits that were behind for a third of the time, or a processor that was busy, are what a job is bound by."""
+    free = Bound(kind="nothing", share=0.9, shares={"nothing": 0.9, "requests": 0.1}, detail="", meaning="", advice="")
+    disk, busy = free.with_us(disk=0.5, processor=0.9), free.with_us(disk=0.0, processor=0.95)
+    assert (disk.kind, busy.kind, free.with_us(disk=0.0, processor=0.2).kind) == ("disk", "client", "nothing")
+    assert "disk" in str(disk)
+    assert "processor" in str(busy)
+    assert disk.shares == {"disk": 0.9, "requests": 0.1}
+    limited = Bound(kind="requests", share=0.9, shares={"requests": 0.9}, detail="", meaning="", advice="")
+    assert limited.with_us(disk=0.9, processor=0.9) is limited
+
+
+def test_late_answers_do_not_hide_a_dead_endpoint(clock, make):
+    """What set out before the first failure tells nothing of the endpoint since: no storm of retries meanwhile."""
+    admission = make(concurrency=8)
+    early = [start(admission) for _ in range(4)]
+    clock.now += 1.0
+    failures = 0
+    while not admission.breaker.open and failures < 50:
+        clock.now += 0.01
+        lease = start(admission)
+        if early and failures % 3 == 2:
+            early.pop().settle(tokens_used=1, limits=None, latency=1.0)
+        lease.failed(dead())
+        failures += 1
+    assert admission.breaker.open
+    assert failures <= 8

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
 
 from batchchat import defaults
 from batchchat.api.counting import Counting
@@ -19,6 +18,7 @@ from batchchat.api.memory import find_place
 from batchchat.api.money import find_price, longest_answer, total_cost
 from batchchat.api.observed import observed_rows
 from batchchat.api.pending import Pending
+from batchchat.api.plan import plan_host
 from batchchat.api.rows import trial_rows
 from batchchat.api.run import execute
 from batchchat.api.table import open_table
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from batchchat.events import Observer
     from batchchat.job import Job
 
+_FOUND = {"rpm": "requests a minute", "tpm": "tokens a minute", "concurrency": "requests at once"}
 Progress: TypeAlias = "Callable[[int, int | None], None]"
 """Is told how many rows were looked at, of how many (None: not known)."""
 
@@ -75,12 +76,14 @@ def estimate_job(job: Job, *, sample: Summary | None, progress: Progress, data: 
     counted.changed &= not scene.found
     observed = scene.observed(tokens)
     tally = counted.tallies[tokens.name]
-    found = estimate(tally, counter=tokens, price=price, plan=_plan(job, observed, counted), observed=observed)
+    limits = _found_limits(job, counted)
+    plan = _plan(job, observed, counted, limits)
+    found = estimate(tally, counter=tokens, price=price, plan=plan, observed=observed)
     return Estimated(
         input=job.input,
         checkpoint=job.checkpoint_path,
         model=scene.model,
-        host="this machine" if scene.job.embedded else urlsplit(job.endpoint.base_url).netloc,
+        host=plan_host(scene.job),
         rows=counted.rows,
         answered=counted.answered,
         to_send=counted.to_send,
@@ -89,7 +92,7 @@ def estimate_job(job: Job, *, sample: Summary | None, progress: Progress, data: 
         tokenizer=tokens.name,
         estimate=found,
         learned=_learned(observed, price, sample),
-        notes=(*found.notes, *_notes(job, counted, found, observed)),
+        notes=(*found.notes, *_notes(job, counted, found, limits, observed)),
         status=0 if sample is None else sample.status,
         message=None if sample is None else sample.message,
     )
@@ -115,7 +118,7 @@ def compare_models(job: Job, models: Sequence[str], *, sample: Summary | None, p
         models,
         prompts=counted.tallies,
         counters=counters,
-        plan=_plan(job, observed, counted),
+        plan=_plan(job, observed, counted, _found_limits(job, counted)),
         base_url=None if job.endpoint.base_url_source == "default" else job.endpoint.base_url,
         observed={scene.model: observed} if observed else {},
         told={} if job.money.price is None else {scene.model: job.money.price},
@@ -147,7 +150,8 @@ def expected_cost(job: Job, *, to_send: int, seconds: float = 1.0) -> Range[Deci
     tally = counted.tallies[tokens.name]
     tally.stand_for(to_send)
     observed = scene.observed(tokens)
-    return estimate(tally, counter=tokens, price=price, plan=_plan(job, observed, counted), observed=observed).cost_usd
+    plan = _plan(job, observed, counted, {})
+    return estimate(tally, counter=tokens, price=price, plan=plan, observed=observed).cost_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,16 +236,38 @@ def _model_asked(checkpoint: str) -> str | None:
     return model
 
 
-def _plan(job: Job, observed: Sequence[Observed], counted: Counted) -> Plan:
+def _plan(job: Job, observed: Sequence[Observed], counted: Counted, found: Mapping[str, float]) -> Plan:
+    """What is asked and allowed; what was not told is what an earlier run found."""
     request, pool = job.request, job.pool
     limit = counted.completion_limit if counted.bounded + counted.unbounded else longest_answer(job)
     return Plan(
         completion_limit=limit,
         choices=int(request.get("n") or 1),
-        rpm=pool.rpm,
-        tpm=pool.tpm,
-        concurrency=pool.concurrency or (defaults.CONCURRENCY if observed else None),
+        rpm=_lower(pool.rpm, found.get("rpm")),
+        tpm=_lower(pool.tpm, found.get("tpm")),
+        rpd=pool.rpd,
+        tpd=pool.tpd,
+        concurrency=pool.concurrency
+        or int(found.get("concurrency", 0))
+        or (defaults.CONCURRENCY if observed else None),
     )
+
+
+def _lower(told: float | None, found: float | None) -> float | None:
+    return min((each for each in (told, found) if each), default=None)
+
+
+def _found_limits(job: Job, counted: Counted) -> dict[str, float]:
+    """The limits that the last run which met any found at this endpoint, by headers, refusals and latencies."""
+    if not counted.chain:
+        return {}
+    journal = read_journal(job.checkpoint_path)
+    try:
+        runs = [run["limits"] for run in journal.runs() if run.get("limits")]
+    finally:
+        journal.close()
+    last: dict[str, Any] = next((each for each in reversed(runs) if each.get("host") == plan_host(job)), {})
+    return {name: value for name, value in last.items() if name != "host"}
 
 
 def _paid(job: Job, counted: Counted, price: Price | None) -> Decimal | None:
@@ -268,13 +294,18 @@ def _learned(observed: Sequence[Observed], price: Price | None, sample: Summary 
     )
 
 
-def _notes(job: Job, counted: Counted, found: Estimate, observed: Sequence[Observed]) -> Iterator[str]:
+def _notes(
+    job: Job, counted: Counted, found: Estimate, limits: Mapping[str, float], observed: Sequence[Observed]
+) -> Iterator[str]:
     if counted.changed and not job.rows.trial:
         yield (
             "the checkpoint holds answers to other settings: a run needs --restart (all rows are sent), another output "
             "with -o, or --keep-answered (only rows without an answer are sent)"
         )
-    if observed and job.pool.concurrency is None and found.bound_by == "concurrency":
+    by = found.bound_by or ""
+    if by in limits and not getattr(job.pool, by):
+        yield f"the time is that of {limits[by]:,.0f} {_FOUND[by]}, as the last run found"
+    elif observed and job.pool.concurrency is None and by == "concurrency":
         yield f"the time is that of {defaults.CONCURRENCY} requests at once, where a run without -c begins"
     budget, cost = job.money.max_cost, found.cost_usd
     if budget is None or cost.low is None:

@@ -89,7 +89,8 @@ def plan_job(job: Job) -> Plan:
 def plan_of(job: Job, *, model: str | None, rows: int | None, reused: int, skipped: int = 0) -> Plan:
     """The plan, where it is known how much there is to do."""
     pool = job.pool
-    told = {"concurrency": pool.concurrency, "rpm": pool.rpm, "tpm": pool.tpm, "max_cost": job.money.max_cost}
+    told = {name: getattr(pool, name) for name in ("concurrency", "rpm", "tpm", "rpd", "tpd")}
+    told["max_cost"] = job.money.max_cost
     return Plan(
         input=job.input,
         output=None if job.rows.trial else job.output_path,
@@ -99,11 +100,16 @@ def plan_of(job: Job, *, model: str | None, rows: int | None, reused: int, skipp
         skipped=skipped,
         to_send=None if rows is None else max(0, rows - reused - skipped),
         trial=job.rows.trial,
-        host="this machine" if job.embedded else urlsplit(job.endpoint.base_url).netloc,
+        host=plan_host(job),
         key=", ".join(secret_variables(job.endpoint)) or None,
         model=model,
         limits={name: float(value) for name, value in told.items() if value is not None},
     )
+
+
+def plan_host(job: Job) -> str:
+    """Where requests go, for people."""
+    return "this machine" if job.embedded else urlsplit(job.endpoint.base_url).netloc
 
 
 def settled_in_all(

@@ -27,7 +27,7 @@ from batchchat.api.loop import run_on_loop
 from batchchat.api.memory import placed
 from batchchat.api.models import model_meant, only_model
 from batchchat.api.money import check_budget, find_price, ledger_facts, longest_by_row, open_purse
-from batchchat.api.plan import plan_of, settled_in_all, settled_of
+from batchchat.api.plan import plan_host, plan_of, settled_in_all, settled_of
 from batchchat.api.preview import Preview
 from batchchat.api.published import check_unclaimed
 from batchchat.api.rows import trial_rows
@@ -158,9 +158,14 @@ class _Run:
         client = self._client(connection)
         engine = self._engine(client)
         self.signals.listen(engine.stop, engine.abort)
+        self.observer.sending(in_flight=lambda: client.in_flight, bound=client.explain)
+        started, busy = time.monotonic(), time.process_time()
         with self.committer:
             cancelled = await self._drained(engine)
-            bound = client.explain()
+            bound, limits = client.explain(), client.limits()
+            if bound is not None:
+                seconds = max(time.monotonic() - started, 1e-9)
+                bound = bound.with_us(disk=engine.behind / seconds, processor=(time.process_time() - busy) / seconds)
             unwritten = await self._close_purse()
         reason = engine.reason or self.signals.reason or unwritten
         if isinstance(reason, ModelMissing):
@@ -185,6 +190,7 @@ class _Run:
             kept = {"stop_reason": summary.stop_reason, **{name: facts[name] for name in _OF_THE_RUN}}
             kept |= {} if summary.bill is None else {"bill": summary.bill.as_dict()}
             kept |= {} if bound is None else {"bound": {"kind": bound.kind, "share": bound.share, "text": str(bound)}}
+            kept |= {"limits": {"host": plan_host(job), **limits}} if limits else {}
             journal.end_run(number, kept)
         if cancelled is not None:
             raise cancelled
@@ -238,6 +244,8 @@ class _Run:
             concurrency=pool.concurrency,
             rpm=pool.rpm,
             tpm=pool.tpm,
+            rpd=pool.rpd,
+            tpd=pool.tpd,
             observer=self.observer,
             max_retry_after=pool.max_retry_after,
             max_outage=pool.max_outage,

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from batchchat.api import Plan
     from batchchat.job import Job
 
+_DAY = 86400.0
+_WORTH_SAYING = 4 * 3600.0
 _LIMITS = {
     "concurrency": "{:,.0f} at once",
     "rpm": "{:,g} requests/min",
     "tpm": "{:,g} tokens/min",
+    "rpd": "{:,g} requests/day",
+    "tpd": "{:,g} tokens/day",
     "max_cost": "at most {:,.2f} USD",
 }
 
@@ -37,9 +41,21 @@ def _lines(plan: Plan) -> Iterator[str]:
     where = plan.host if plan.host == "this machine" else f"{plan.host} {key}"
     yield f"to {where}, model {plan.model or 'as the endpoint says'}"
     told = [words.format(plan.limits[name]) for name, words in _LIMITS.items() if name in plan.limits]
+    told += _stretched(plan)
     told += _cost(plan)
     if told:
         yield ", ".join(told)
+
+
+def _stretched(plan: Plan) -> Iterator[str]:
+    """How long a limit of requests alone makes the job, where that is more than a few hours."""
+    rows, daily, minutely = plan.to_send or 0, plan.limits.get("rpd"), plan.limits.get("rpm")
+    seconds = max(
+        (rows - daily) * _DAY / daily if daily else 0.0,  # the first day's allowance is spent at once
+        rows * 60 / minutely if minutely else 0.0,
+    )
+    if seconds >= _WORTH_SAYING:
+        yield f"about {amount.duration(seconds)} at this limit"
 
 
 def _cost(plan: Plan) -> Iterator[str]:

@@ -129,6 +129,8 @@ POOL = (
     ),
     _pool(name="rpm", kind=float, metavar="N", help="Requests per minute"),
     _pool(name="tpm", kind=float, metavar="N", help="Tokens per minute"),
+    _pool(name="rpd", kind=float, metavar="N", help="Requests per day"),
+    _pool(name="tpd", kind=float, metavar="N", help="Tokens per day"),
     _pool(
         name="timeout",
         kind=float,

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from batchchat import defaults
 from batchchat.cli import amount
 from batchchat.events import Observer
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batchchat.errors import RequestError
+    from batchchat.events import Waits
     from batchchat.records import Outcome
 
 _WINDOW = 20.0
+_MOSTLY = 0.5
 
 
 class Tally(Observer):
@@ -36,12 +39,32 @@ class Tally(Observer):
         self._why_waiting = ""
         self._waiting_until = 0.0
         self._why_paused = ""
+        self._in_flight: Callable[[], int] | None = None
+        self._bound: Callable[[], Waits | None] | None = None
+        self._began = 0.0
         self._publishing: tuple[int, int | None] | None = None
 
     def planned(self, *, rows: int | None, reused: int, pending: int | None) -> None:
         """What there is to do."""
         self.reused = reused
         self.total = rows if pending is None else reused + pending
+
+    def sending(self, *, in_flight: Callable[[], int], bound: Callable[[], Waits | None]) -> None:
+        """Who knows what is in flight, and what rows wait for."""
+        self._in_flight, self._bound = in_flight, bound
+        self._began = self._clock()
+
+    @property
+    def flying(self) -> int:
+        """Requests that are under way; rows that only wait for their turn, or sleep before a retry, are not."""
+        return self.in_flight if self._in_flight is None else self._in_flight()
+
+    def bound(self) -> str:
+        """What most of the time was waited for, a phrase; empty while that cannot be told, or is told otherwise."""
+        if self._bound is None or self._clock() - self._began < defaults.BOUND_AFTER_SECONDS:
+            return ""
+        bound = self._bound()
+        return f"bound by {bound.short}" if bound is not None and bound.short and bound.share >= _MOSTLY else ""
 
     def started(self) -> None:
         """One more in flight."""
@@ -127,9 +150,10 @@ def sentence(tally: Tally, rate: float) -> tuple[str, str]:
         parts.append(f"{amount.duration((tally.total - tally.done) / rate)} left")
     # What is to be said now stands first: a narrow terminal cuts the end.
     about = [tally.state()] if tally.state() else []
-    about += [f"{tally.in_flight:,} in flight"] if tally.in_flight else []
+    about += [f"{tally.flying:,} in flight"] if tally.flying else []
     about += [amount.counted(tally.retries, "retry", "retries")] if tally.retries else []
     about += [f"{tally.failed:,} failed"] if tally.failed else []
     tokens = tally.prompt_tokens + tally.completion_tokens
     about += [f"{tokens:,} tokens"] if tokens else []
+    about += [tally.bound()] if tally.bound() else []
     return ", ".join(parts), ", ".join(about)

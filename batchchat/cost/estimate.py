@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Amount = TypeVar("Amount", int, Decimal)
 
+_DAY = 86400
 _MICRO_DOLLAR = Decimal("0.000001")
 
 
@@ -40,7 +41,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the job would ask for and is allowed: per request its limit and choices, per minute requests and tokens.
+    """What the job would ask for and is allowed: per request its limit and choices, per minute and day the rates.
 
     Where each row has a limit of its own, `completion_limit` is their mean.
     """
@@ -49,6 +50,8 @@ class Plan:
     choices: int = 1
     rpm: float | None = None
     tpm: float | None = None
+    rpd: float | None = None
+    tpd: float | None = None
     concurrency: int | None = None
 
 
@@ -61,8 +64,8 @@ class Estimate:
         cost_usd: of them; the sample is paid already and not in it. None where the price is unknown.
         prompt_cost, completion_cost: its parts.
         prompt_basis: how prompts were counted: `exact`, `calibrated` by what was billed for a sample, or `estimated`.
-        seconds: how long the job takes under its limits. `bound_by`: the limit that decides: `rpm`, `tpm` or
-            `concurrency`.
+        seconds: how long the job takes under its limits. `bound_by`: the limit that decides: `rpm`, `tpm`, `rpd`, `tpd`
+            or `concurrency`.
         notes: what the numbers are worth, in sentences.
     """
 
@@ -278,6 +281,11 @@ def _seconds(rows: int, tokens: int | None, latency: float | None, plan: Plan) -
         ways.append((rows * 60 / plan.rpm, "rpm"))
     if plan.tpm and tokens is not None:
         ways.append((tokens * 60 / plan.tpm, "tpm"))
+    # The first day's allowance is spent at once: the rest takes days.
+    if plan.rpd:
+        ways.append((max(rows - plan.rpd, 0) * _DAY / plan.rpd, "rpd"))
+    if plan.tpd and tokens is not None:
+        ways.append((max(tokens - plan.tpd, 0) * _DAY / plan.tpd, "tpd"))
     if plan.concurrency and latency is not None:
         ways.append((rows * latency / plan.concurrency, "concurrency"))
     if not ways:

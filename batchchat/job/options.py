@@ -32,7 +32,7 @@ REQUEST_OPTIONS = (
     "metadata",
     "extra_body",
 )
-POOL_OPTIONS = ("concurrency", "rpm", "tpm", "timeout", "max_retries", "max_outage", "max_retry_after")
+POOL_OPTIONS = ("concurrency", "rpm", "tpm", "rpd", "tpd", "timeout", "max_retries", "max_outage", "max_retry_after")
 RUN_OPTIONS = (
     "profile",
     "env_file",

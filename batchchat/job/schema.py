@@ -236,6 +236,10 @@ class PoolSection(_Section):
     """Requests per minute."""
     tpm: Annotated[Number, Field(gt=0)] | None = None
     """Tokens per minute."""
+    rpd: Annotated[Number, Field(gt=0)] | None = None
+    """Requests per day."""
+    tpd: Annotated[Number, Field(gt=0)] | None = None
+    """Tokens per day."""
     timeout: Annotated[Number, Field(gt=0)] | None = None
     """Seconds for one answer; between chunks with stream."""
     max_retries: Annotated[int, Field(ge=0)] | None = None

@@ -89,11 +89,13 @@ class EndpointSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
-    """How hard the endpoint is asked. None: not told, to be learned. Times in seconds, rates per minute."""
+    """How hard the endpoint is asked. None: not told, to be learned. Times in seconds, rates a minute and a day."""
 
     concurrency: int | None = None
     rpm: float | None = None
     tpm: float | None = None
+    rpd: float | None = None
+    tpd: float | None = None
     timeout: float = defaults.TIMEOUT
     max_retries: int = defaults.MAX_RETRIES
     max_outage: float = defaults.MAX_OUTAGE

@@ -8,10 +8,11 @@ It knows no HTTP, no rows and no money.
       Admission               may the next one start, and if not, when? every end of a request
         Pool                  slots
         Quota (Pace, Window)  limits that were told
+        Chance                whether refusals come from a limit at all
         Freeze                one pause per episode of refusals
         Breaker               a dead endpoint
         Completions           how many tokens a request takes
-        Tally, Bound          what the job is bound by
+        Tally, Bound, Known   what the job is bound by, and what limits are known
 
 All but the door is plain synchronous arithmetic with the clock as a parameter: the simulation in `benchmarks/` drives
 the same classes.

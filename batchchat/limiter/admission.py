@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from batchchat import errors, events
 from batchchat.limiter import waits
-from batchchat.limiter.bound import Bound, Tally, rate
+from batchchat.limiter.bound import Bound, Tally
 from batchchat.limiter.breaker import Breaker
 from batchchat.limiter.chance import Chance
 from batchchat.limiter.completions import Completions
 from batchchat.limiter.freeze import Freeze
+from batchchat.limiter.known import Known
 from batchchat.limiter.learned import Learned
 from batchchat.limiter.lease import Lease
 from batchchat.limiter.pool import Pool
@@ -30,7 +31,7 @@ from batchchat.limiter.shown import Shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchchat.limiter.bound import Binding, Source
+    from batchchat.limiter.bound import Binding
     from batchchat.records import RateLimits
 
 FOREVER = float("inf")
@@ -90,6 +91,9 @@ class Admission:
         tokens = ((told.get("tpm"), MINUTE), (told.get("tpd"), DAY))
         self._requests = [Quota("requests", each, span, now=now) for each, span in requests if each]
         self._tokens = [Quota("tokens", each, span, now=now) for each, span in tokens if each]
+        self.known = Known(
+            requests=self._requests, tokens=self._tokens, shown=self.shown, learned=self.learned, pool=self.pool
+        )
         self._tally = Tally(now)
         self._stopped: errors.JobStopped | None = None
         self._started = 0
@@ -215,7 +219,7 @@ class Admission:
         del latency  # the clock says it too, and counts the way there and back
         now = self.clock()
         self.pool.answered(now, started=lease.started)
-        self._alive()
+        self._alive(lease.started)
         if not self.freeze.idle and self.freeze.answered(now, epoch=lease.epoch):
             self.learned.resumed(lease.started, number=lease.number)
         self._refused_since = None
@@ -229,7 +233,7 @@ class Admission:
         """A refusal for want of quota or room: True where only its row has to wait, and all others may go on."""
         now = self.clock()
         self.pool.give_back()
-        self._alive()
+        self._alive(lease.started)
         self.learned.refused_one()
         limits = self.shown.believed(error.limits)
         if limits is not None:
@@ -295,49 +299,23 @@ class Admission:
 
     def released(self, lease: Lease) -> None:
         """A permanent error, or the caller gave up."""
-        del lease
         self.pool.give_back()
-        self._alive()
+        self._alive(lease.started)
         if self.on_free is not None:
             self.on_free()
 
     # What others ask
 
-    def duration(self, requests: int, tokens: int = 0) -> float:
-        """Seconds that so many requests and tokens take at least, by the limits that are known now; 0: none is."""
-        times = [quota.duration(requests) for quota in self._requests]
-        times += [quota.duration(tokens) for quota in self._tokens]
-        times += [requests / each for each in (self.shown.requests.per_second, self.learned.rate) if each]
-        times += [tokens / each for each in (self.shown.tokens.per_second,) if each]
-        return max(times, default=0.0)
-
     def explain(self) -> Bound:
         """What the requests have waited for."""
         slots: Literal["concurrency", "server"] = "server" if self.pool.climb.saturated else "concurrency"
-        return self._tally.bound(self.clock(), slots=slots, full=self.pool.full_share, detail=self._details())
-
-    def _details(self) -> dict[Binding, str]:
-        requests: list[tuple[float, Source]] = [(quota.limit / quota.span, "told") for quota in self._requests]
-        tokens: list[tuple[float, Source]] = [(quota.limit / quota.span, "told") for quota in self._tokens]
-        if self.shown.requests.per_second:
-            requests.append((self.shown.requests.per_second, "shown"))
-        if self.shown.tokens.per_second:
-            tokens.append((self.shown.tokens.per_second, "shown"))
-        if self.learned.rate:
-            requests.append((self.learned.rate, "learned"))
-        in_flight = f"{self.pool.size} in flight"
-        details: dict[Binding, str] = {"concurrency": in_flight, "server": in_flight}
-        if requests:
-            details["requests"] = rate("requests", *min(requests))
-        if tokens:
-            details["tokens"] = rate("tokens", *min(tokens))
-        return details
+        return self._tally.bound(self.clock(), slots=slots, full=self.pool.full_share, detail=self.known.details())
 
     # Inside
 
-    def _alive(self) -> None:
+    def _alive(self, started: float) -> None:
         self.answered = True
-        if not self.breaker.calm and self.breaker.answered():
+        if not self.breaker.calm and self.breaker.answered(started):
             self._observer.paused("")
 
     def _settle_tokens(self, now: float, lease: Lease, used: int) -> None:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Binding = Literal["nothing", "requests", "tokens", "concurrency", "server", "refusals", "outage"]
+Binding = Literal["nothing", "requests", "tokens", "concurrency", "server", "refusals", "outage", "disk", "client"]
 Source = Literal["told", "shown", "learned"]
 
 MEANING: dict[Binding, str] = {
-    "nothing": "rows come, or are stored, more slowly than they could be sent",
+    "nothing": "rows come more slowly than they could be sent",
     "requests": "the limit of requests",
     "tokens": "the limit of tokens",
     "concurrency": "the requests in flight",
     "server": "the server's own speed: more in flight would only wait longer there",
     "refusals": "pauses after refusals (429)",
     "outage": "the endpoint, which did not answer",
+    "disk": "the disk that the checkpoint is on",
+    "client": "this machine's processor",
 }
 ADVICE: dict[Binding, str] = {
-    "nothing": "a faster disk, a simpler template or another process would help",
+    "nothing": "the table is read, or its rows are rendered, more slowly than the endpoint answers",
     "requests": "ask the endpoint for a higher limit",
     "tokens": "ask the endpoint for a higher limit, or send less: shorter prompts, a lower --max-tokens",
     "concurrency": "a higher -c would be faster, if the server has room",
     "server": "a larger server, a smaller model or shorter answers would be faster",
     "refusals": "something else may be spending the same quota",
     "outage": "see whether the endpoint is well",
+    "disk": "--checkpoint on a faster disk would help",
+    "client": "half of the table in each of two processes would be faster",
 }
+SHORT: dict[Binding, str] = {
+    "requests": "the limit of requests",
+    "tokens": "the limit of tokens",
+    "concurrency": "the requests in flight",
+    "server": "the server's speed",
+    "refusals": "refusals",
+}
+SLOW_DISK = 0.3
+BUSY = 0.8
 SAID: dict[Source, str] = {"told": "as told", "shown": "as its headers show", "learned": "as its refusals have taught"}
 
 
@@ -51,6 +64,19 @@ class Bound:
     detail: str
     meaning: str
     advice: str
+
+    @property
+    def short(self) -> str:
+        """The meaning as a progress line has it; empty where there is nothing to tell, or it is told there already."""
+        return SHORT.get(self.kind, "")
+
+    def with_us(self, *, disk: float, processor: float) -> Bound:
+        """The same, where it was us who were slow: the parts of the time for which commits were behind, and we busy."""
+        if self.kind != "nothing":
+            return self
+        kind: Binding = "disk" if disk >= SLOW_DISK else "client" if processor >= BUSY else "nothing"
+        shares = {kind if name == "nothing" else name: share for name, share in self.shares.items()}
+        return replace(self, kind=kind, shares=shares, meaning=MEANING[kind], advice=ADVICE[kind])
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""

@@ -15,7 +15,8 @@ from batchchat import errors
 LOST_CONNECTIONS = 3
 FAILED_ROWS = 5
 FIRST_PROBE = 0.25
-LONGEST_PROBE = 30.0
+LONGEST_PROBE = 5.0
+"""Seconds between two probes at most: an endpoint that is back is not kept waiting, and one request tells it."""
 
 
 class Breaker:
@@ -52,8 +53,13 @@ class Breaker:
         self._probing = self.open
         return self.open
 
-    def answered(self) -> bool:
-        """The endpoint answered something; True where that closes the breaker."""
+    def answered(self, started: float) -> bool:
+        """The endpoint answered a request that started then; True where that closes the breaker.
+
+        What set out before the first failure may have been answered before it, and be late: it tells nothing new.
+        """
+        if not self.open and started < self._since:
+            return False
         was_open, self.open = self.open, False
         self._failures = 0
         self._probing = False

@@ -92,6 +92,11 @@ class Climb:
         self._latencies = 0.0
 
     @property
+    def learns(self) -> bool:
+        """Whether the size is to be found."""
+        return self._learn
+
+    @property
     def idle(self) -> bool:
         """True where answers teach nothing: the size was given, and nothing has cut it."""
         return not self._learn and self.size == self._ceiling

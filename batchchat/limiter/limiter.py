@@ -110,11 +110,15 @@ class Limiter:
 
     def duration(self, requests: int, tokens: int = 0) -> float:
         """Seconds that so many requests and tokens take at least, by the limits that are known now; 0: none is."""
-        return self._admission.duration(requests, tokens)
+        return self._admission.known.duration(requests, tokens)
 
     def explain(self) -> Bound:
         """What the requests have waited for so far."""
         return self._admission.explain()
+
+    def limits(self) -> dict[str, float]:
+        """What headers, refusals and latencies have shown, by the names of the options: `rpm`, `tpm`, `concurrency`."""
+        return self._admission.known.found()
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Calls back whenever `concurrency` has changed."""

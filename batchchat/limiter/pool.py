@@ -83,6 +83,11 @@ class Pool:
             self.climb.failed(now)
 
     @property
+    def learns(self) -> bool:
+        """Whether nobody said how many slots there are."""
+        return self.climb.learns
+
+    @property
     def full_share(self) -> float:
         """The part of the answers that came while every slot was taken."""
         return self._full / self.answers if self.answers else 0.0

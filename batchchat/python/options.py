@@ -62,6 +62,8 @@ class Options(TypedDict, total=False):
     concurrency: int | None
     rpm: float | None
     tpm: float | None
+    rpd: float | None
+    tpd: float | None
     timeout: float | None
     max_retries: int | None
     max_outage: float | None
