@@ -562,7 +562,7 @@ async def test_times_are_measured_from_the_beginning_of_the_request():
     class Steps:
         """A clock that goes on by ten seconds each time that it is looked at."""
 
-        now = 3.0
+        now = -7.0
 
         def __call__(self):
             self.now += 10.0
