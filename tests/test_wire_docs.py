@@ -12,7 +12,7 @@ from batchchat.errors import RequestError
 
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs" / "wire.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGE)))
+NAMED = sorted(set(re.findall(r"`((?:peers/)?test_\w+\.py)::(test_\w+)`", PAGE)))
 REQUEST = """
 messages model audio frequency_penalty presence_penalty function_call functions logit_bias logprobs
 top_logprobs max_completion_tokens max_tokens metadata modalities moderation n parallel_tool_calls prediction

@@ -194,7 +194,7 @@ def spoilt_values(draw, value):
         elif how == "leave out":
             del around[last]
         elif isinstance(around, list):
-            around.append(around[last])
+            around.append(copy.deepcopy(around[last]))
     return value
 
 
