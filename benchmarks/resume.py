@@ -36,19 +36,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
-from resume_job import (
-    Cost,
-    Job,
-    batchchat,
-    measured,
-    say,
-    simulator,
-    surroundings,
-    until_first_post,
-    write_job,
-    write_table,
-)
+from resume_job import Job, batchchat, say, simulator, until_first_post, write_job, write_table
 from resume_readers import Readers
+from rounds import Cost, environment, measured
 
 SCANS = {
     "parquet": (
@@ -138,7 +128,7 @@ def flips_table(scene: Scene, flips: int) -> list[str]:
             file.write(bytes([content[at] ^ change]))
         other = job.output.with_name(f"export{job.output.suffix}")
         command = batchchat("export", str(job.checkpoint), "-o", str(other))
-        ran = subprocess.run(command, env=surroundings(), capture_output=True, text=True, check=False)
+        ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
         with job.checkpoint.open("r+b") as file:
             file.seek(at)
             file.write(content[at : at + 1])
@@ -160,7 +150,7 @@ def looked_at(scene: Scene, python: str | None) -> list[str]:
     with ExitStack() as stack:
         base_url = stack.enter_context(simulator("--latency", "0.05"))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        run = subprocess.Popen(job.command(base_url), env=surroundings(), **pipes)
+        run = subprocess.Popen(job.command(base_url), env=environment(), **pipes)
         alone = asked_how_far(job, run, looks=10)
         readers = stack.enter_context(Readers(job.checkpoint, python))
         among = asked_how_far(job, run, looks=1000)
@@ -185,16 +175,13 @@ def looked_at(scene: Scene, python: str | None) -> list[str]:
 def asked_how_far(job: Job, run: subprocess.Popen[str], *, looks: int) -> list[Cost]:
     """What `status` takes, so many times, while the run writes."""
     found: list[Cost] = []
-    with tempfile.TemporaryFile("w+b") as said:
-        while run.poll() is None and len(found) < looks:
-            said.seek(0)
-            said.truncate()
-            cost = measured(batchchat("status", str(job.checkpoint), "--json"), out=said)
-            said.seek(0)
-            facts = json.load(said)
-            if run.poll() is None and facts["running"] and facts["succeeded"] > facts["rows"] * 0.99:
-                found.append(cost)
-            time.sleep(0.2)
+    command = batchchat("status", str(job.checkpoint), "--json")
+    while run.poll() is None and len(found) < looks:
+        facts = json.loads(subprocess.run(command, env=environment(), capture_output=True, check=True).stdout)
+        cost = measured(command)
+        if run.poll() is None and facts["running"] and facts["succeeded"] > facts["rows"] * 0.99:
+            found.append(cost)
+        time.sleep(0.2)
     return found
 
 

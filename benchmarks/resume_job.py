@@ -14,7 +14,9 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
+
+from rounds import Cost, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,19 +26,6 @@ MODEL = "sim"
 WORDS = "the plot was thin but its actors made a rainy evening pass as quickly as any other film could have"
 ANSWER = "Positive: the reply goes on for a while, as replies do."
 LONGEST = 900  # seconds that any process may take
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What a process took: seconds of the wall clock and of the processor, MB at its largest."""
-
-    wall: float
-    cpu: float
-    peak: float = 0.0
-
-    def __sub__(self, start: Cost) -> Cost:
-        """Without a start-up; the memory stays."""
-        return Cost(wall=max(self.wall - start.wall, 1e-6), cpu=max(self.cpu - start.cpu, 1e-6), peak=self.peak)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,21 +53,6 @@ def batchchat(*words: str) -> list[str]:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def surroundings() -> dict[str, str]:
-    return os.environ | {"OPENAI_API_KEY": "none", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-
-
-def measured(command: list[str], *, out: IO[bytes] | int = subprocess.DEVNULL) -> Cost:
-    """Run a command to its end and measure it; that it fails is ours to tell."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, env=surroundings(), stdout=out)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
-    if code := os.waitstatus_to_exitcode(status):
-        sys.exit(f"exit {code}: {' '.join(command)}")
-    return Cost(wall=wall, cpu=usage.ru_utime + usage.ru_stime, peak=usage.ru_maxrss / 1024)
 
 
 @contextlib.contextmanager
@@ -126,7 +100,7 @@ def until_first_post(job: Job) -> Cost:
     with Doorbell() as bell, tempfile.TemporaryFile() as said:
         threading.Thread(target=bell.serve_forever, daemon=True).start()
         began = time.perf_counter()
-        process = subprocess.Popen(job.command(bell.base_url), env=surroundings(), stdout=said, stderr=said)
+        process = subprocess.Popen(job.command(bell.base_url), env=environment(), stdout=said, stderr=said)
         if not bell.rung.wait(LONGEST):
             sys.exit("no request was sent")
         cpu = _cpu_of(process.pid)
