@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 
 import pytest
 from crash.account import Account
@@ -31,7 +32,11 @@ def test_a_second_run_ends_at_once(tmp_path, endpoint, more):
     job = Job(tmp_path / "job", endpoint.url, SLOW)
     process = job.start()
     wait_until(lambda: endpoint.answered >= 100)
-    second = job.run(*more)
+    process.send_signal(signal.SIGSTOP)  # it waits until the other has come and gone, however long that takes
+    try:
+        second = job.run(*more)
+    finally:
+        process.send_signal(signal.SIGCONT)
     assert process.poll() is None
     assert second.status == 1
     assert f"process {process.pid}" in second.err
