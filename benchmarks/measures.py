@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 import clients
 import first_request
-from rounds import Cost, environment, interleaved, interval, measured, ratio
+from rounds import Cost, environment, interleaved, interval, measured, median, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MILLION = 1_000_000
+SHORTEST = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,4 +206,6 @@ def _steady(command: Callable[..., list[str]], rows: int, suffix: str, url: str)
     few = max(20, rows // 10)
     short = _run(command, table_of(few, suffix), url, 64)
     more = _run(command, table_of(rows, suffix), url, 64) - short
-    return (rows - few) / more.wall, 1000 * more.cpu / (rows - few)
+    # Too short a difference is the neighbours' noise: such a round tells nothing of the speed.
+    speed = (rows - few) / more.wall if more.wall >= SHORTEST else math.nan
+    return speed, 1000 * more.cpu / (rows - few)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ def interleaved(names: Iterable[str], count: int, play: Callable[[str], T]) -> d
             print(f"  round {number + 1} of {count}: {name}", file=sys.stderr, flush=True)
             found[name].append(play(name))
     return found
+
+
+def median(values: Iterable[float]) -> float:
+    """Of what is known."""
+    known = [value for value in values if not math.isnan(value)]
+    return statistics.median(known) if known else math.nan
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
