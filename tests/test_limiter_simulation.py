@@ -43,6 +43,15 @@ def test_told_requests_stand_a_long_way(jitter):
     assert len(record.refused) <= 1
 
 
+def test_a_pause_saves_up_no_burst():
+    """Where a window of one second is as long as what we pace by, one refusal does not lead to one after the other."""
+    for seed in SEEDS:
+        server = Server(requests=Sliding(1200, period=1.0), retry_after="seconds")
+        record = play(server, plain(seed), 62.0, seed=seed, concurrency=64, rpm=1200, way=0.002, jitter=0.002)
+        assert record.used("requests", 1200) >= 0.80
+        assert len(record.refused) <= 12
+
+
 def test_requests_and_tokens_are_kept_together():
     """With both told, the one that binds is used up and neither is passed."""
     server = Server(requests=Sliding(6000), tokens=Sliding(300_000))

@@ -126,6 +126,11 @@ class Admission:
         lease = Lease(self, tokens, now, front=front, number=self._started)
         self._started += 1
         self.pool.take()
+        freeze = self.freeze
+        if not freeze.idle:
+            for quota in (*self._requests, *self._tokens):
+                quota.hold(now)
+            self.shown.hold(now)
         for quota in self._requests:
             quota.take(now, 1)
         if self._tokens or self.shown.seen:
@@ -139,7 +144,6 @@ class Admission:
             self.chance.started(now, lease.number)
         if self.breaker.open:
             lease.probe = self.breaker.started()
-        freeze = self.freeze
         if not freeze.idle and freeze.started(now):
             self.learned.resumed(now, number=lease.number)
         lease.epoch = freeze.epoch

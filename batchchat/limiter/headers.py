@@ -119,6 +119,11 @@ class Headers:
         if self._window is not None:
             self._window.take(now, amount)
 
+    def hold(self, now: float) -> None:
+        """What was saved up is lost: after a pause it goes on evenly, not with a burst."""
+        if self._pace is not None:
+            self._pace.hold(now)
+
     def settle(self, now: float, started: float, difference: float) -> None:
         """What started at `started` turned out larger or smaller."""
         if self._pace is not None:

@@ -61,6 +61,11 @@ class Quota:
         if self._pace is not None:
             self._pace.settle(difference)
 
+    def hold(self, now: float) -> None:
+        """What was saved up is lost: after a pause it goes on evenly, not with a burst."""
+        if self._pace is not None:
+            self._pace.hold(now)
+
     @property
     def used(self) -> float:
         """What was started within the span and has not left it."""

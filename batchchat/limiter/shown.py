@@ -53,6 +53,11 @@ class Shown:
         tokens.take(now, lease.tokens)
         lease.marks = Marks(requests.spent, requests.used, tokens.spent, tokens.used)
 
+    def hold(self, now: float) -> None:
+        """What was saved up is lost: after a pause it goes on evenly."""
+        self.requests.hold(now)
+        self.tokens.hold(now)
+
     def settle(self, now: float, started: float, difference: float) -> None:
         """A request used more or fewer tokens than were reserved."""
         self.tokens.settle(now, started, difference)
