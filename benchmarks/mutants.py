@@ -36,8 +36,7 @@ TOOL = "cosmic-ray==8.7.0"
 ROOMS = {
     "wire": ("batchchat/wire/*.py", "tests/test_wire_*.py"),
     "retry": ("batchchat/retry.py", "tests/test_retry*.py"),
-    "transport": ("batchchat/transport/[!n]*.py", "tests/test_transport*.py"),
-    "notice": ("batchchat/transport/notice.py", "tests/test_cli_ends.py"),  # of transport, sent by the command line
+    "transport": ("batchchat/transport/*.py", "tests/test_transport*.py"),
 }
 VERDICTS = {0: "alive", 1: "killed"}
 PATIENCE = 30
