@@ -39,15 +39,16 @@ def test_status_and_readers_do_not_disturb_a_run(make_job, endpoint):
     seen, shell = [], shutil.which("sqlite3")
     while process.poll() is None:
         status = job.call("status", job.output, "--json")
-        if process.poll() is None:
+        if endpoint.answered < ROWS:  # else it may be about to end: the log is folded then, under a lock
             facts = json.loads(status.out)
             assert (status.status, facts["running"], facts["rows"]) == (0, True, ROWS)
             seen.append(facts["succeeded"])
         if shell:
             query = "SELECT count(*), sum(answered) FROM results"
             looked = ended_of(job, [shell, job.checkpoint, query])
-            rows, answered = looked.out.strip().split("|")
-            assert (looked.status, looked.err, rows) == (0, "", answered)
+            if endpoint.answered < ROWS:
+                rows, answered = looked.out.strip().split("|")
+                assert (looked.status, looked.err, rows) == (0, "", answered)
         exported = job.call("export", job.output, "-o", job.folder / "so-far.csv")
         assert exported.status == 0
     assert ended(process).status == 0
