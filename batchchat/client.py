@@ -281,7 +281,7 @@ class Client:
         if lease is None:
             lease = await self._held(limiter.acquire(tokens, front=front))
         now = self._clock()
-        if tally.sent:
+        if tally.unasked:  # a wait that was asked for says nothing of how long the next one should be
             tally.interval = now - tally.sent_at
         tally.sent_at = now
         tally.sent += 1

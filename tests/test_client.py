@@ -9,7 +9,7 @@ import pytest
 
 from batchchat import wire
 from batchchat.client import Client
-from batchchat.errors import RateLimited
+from batchchat.errors import RateLimited, ServerError
 from batchchat.events import Observer
 from batchchat.limiter import Limiter
 from batchchat.records import Completion, Task, Usage
@@ -48,7 +48,7 @@ def settled(refuses, *, rows, workers=16):
             await asyncio.sleep(0.5)
             row = int(request.body.split(b"row ")[1].split(b'"')[0])
             if (wait := refuses(row, loop.time())) is not None:
-                raise RateLimited("busy", status=503, retry_after=wait)
+                raise wait if isinstance(wait, Exception) else RateLimited("busy", status=503, retry_after=wait)
             return ANSWER
 
         observer = Observer()
@@ -97,3 +97,21 @@ def test_a_row_that_is_always_refused_fails_in_a_bounded_time():
     assert all(outcome.error is None for outcome in found.values())
     assert 3 <= bad.attempts.sent <= 40
     assert 600 <= when[3] <= 1300
+
+
+def test_a_wait_that_was_asked_for_does_not_shorten_those_that_were_not():
+    """Between two failures that name no wait a refusal names a short one: the second pause is longer than the first."""
+    first = [ServerError("x", status=500), RateLimited("x", status=429, retry_after=1.0), ServerError("x", status=500)]
+    other = [RateLimited("x", status=429, retry_after=10.0)]
+    ends = []
+
+    def refuses(row, now):
+        if row == 1:
+            ends.append(now)
+        left = {1: first, 2: other}.get(row)
+        return left.pop(0) if left else None
+
+    found, _ = settled(refuses, rows=2, workers=2)
+    assert found[1].error is None
+    assert len(ends) == 4
+    assert ends[3] - ends[2] > ends[1] - ends[0] > 10
