@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import tables
 from fast_server import TEXT
 
-from batchchat.api.session import remember
-from batchchat.api.table import make_builder, open_table
+from batchchat.api.input.table import make_builder, open_table
+from batchchat.api.kept.session import remember
 from batchchat.checkpoint import Mark, open_journal
 from batchchat.job import resolve
 from batchchat.records import Completion, Outcome, Usage

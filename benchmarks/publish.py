@@ -31,10 +31,10 @@ def ours(folder: Path) -> Path:
     from finished import the_job
     from pyarrow import parquet  # noqa: F401 - its import is no part of the figure
 
-    from batchchat.api.columns import Reader
-    from batchchat.api.find import begun_chain
-    from batchchat.api.finish import write_table
-    from batchchat.api.table import open_table
+    from batchchat.api.input.columns import Reader
+    from batchchat.api.input.table import open_table
+    from batchchat.api.kept.find import begun_chain
+    from batchchat.api.run.finish import write_table
     from batchchat.checkpoint import read_journal
 
     job = the_job(folder)

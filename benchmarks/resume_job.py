@@ -149,8 +149,8 @@ def write_job(job: Job, rows: int, pending: int) -> None:
 
 def write_checkpoint(job: Job, rows: int, pending: int) -> None:
     """What a run has written that was stopped so many rows before its end."""
-    from batchchat.api.session import remember
-    from batchchat.api.table import make_builder
+    from batchchat.api.input.table import make_builder
+    from batchchat.api.kept.session import remember
     from batchchat.checkpoint import Mark, open_journal
     from batchchat.dataset import open_dataset
     from batchchat.job import resolve

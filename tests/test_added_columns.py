@@ -14,7 +14,7 @@ from fakes import ScriptedServer, completion, delta, error, http, sse
 
 import batchchat
 from batchchat.api import export_job, run_job
-from batchchat.api.signals import Switch
+from batchchat.api.run.signals import Switch
 from batchchat.cli import app
 from batchchat.errors import UsageError
 from batchchat.events import Observer

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchchat.api import execute
-from batchchat.api.purse import Account, Purse
+from batchchat.api.money.purse import Account, Purse
 from batchchat.cost.budget import Budget
 from batchchat.errors import BudgetReached, StorageFull, UsageError
 from batchchat.events import Observer

@@ -276,7 +276,7 @@ def collector(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
     # uvloop resolves names without asking this module.
-    monkeypatch.setattr("batchchat.api.loop._loop_factory", lambda: None)
+    monkeypatch.setattr("batchchat.api.run.loop._loop_factory", lambda: None)
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchchat.api.comparison import label
+from batchchat.api.look.comparison import label
 from batchchat.cli import app
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from batchchat.api import execute
-from batchchat.api.credential import printed_key
+from batchchat.api.endpoint.credential import printed_key
 from batchchat.errors import KeyRefused
 from batchchat.events import Observer
 from batchchat.job import resolve

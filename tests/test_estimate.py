@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchchat.api import compare_models, estimate_job, execute, expected_cost, send_sample
-from batchchat.api.counting import PART, PROBE, Counting
-from batchchat.api.pending import Pending
-from batchchat.api.table import open_table
+from batchchat.api.estimate.counting import PART, PROBE, Counting
+from batchchat.api.input.table import open_table
+from batchchat.api.kept.pending import Pending
 from batchchat.cli import app
 from batchchat.cli.counting import counting
 from batchchat.cost.tokens import counter

@@ -19,8 +19,8 @@ from fakes import ScriptedServer, completion, http
 
 import batchchat
 from batchchat.api import run_job, show_requests
-from batchchat.api.images import with_images
-from batchchat.api.signals import Switch
+from batchchat.api.endpoint.images import with_images
+from batchchat.api.run.signals import Switch
 from batchchat.cli import app
 from batchchat.errors import BadRow, UsageError
 from batchchat.events import Observer

@@ -16,7 +16,7 @@ from fakes import ScriptedServer, completion, http
 
 import batchchat
 from batchchat.api import run_job
-from batchchat.api.signals import Switch
+from batchchat.api.run.signals import Switch
 from batchchat.cli import app
 from batchchat.errors import UsageError
 from batchchat.events import Observer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchchat.api.money import find_price
+from batchchat.api.money.price import find_price
 from batchchat.cli import app
 from batchchat.errors import UsageError
 from batchchat.job import resolve
@@ -99,7 +99,7 @@ def test_job_files_and_profiles_say_it():
 
 def test_a_server_on_this_machine_is_looked_up_in_no_list(monkeypatch):
     """The list of prices is slow to load, and knows no server on loopback: it is left alone."""
-    monkeypatch.setattr("batchchat.api.money.price_for", lambda *_, **__: pytest.fail("the list was asked"))
+    monkeypatch.setattr("batchchat.api.money.price.price_for", lambda *_, **__: pytest.fail("the list was asked"))
     environ = {"OPENAI_API_KEY": "sk-none"}
     for host in ("127.0.0.1:8000", "localhost", "[::1]:1234"):
         job = resolve({"model": "labels", "base_url": f"http://{host}/v1"}, input="t.csv", environ=environ)

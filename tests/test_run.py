@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchchat.api import execute, export_job, job_status, resume_job, show_requests
-from batchchat.api.descriptors import fitted
+from batchchat.api.endpoint.descriptors import fitted
 from batchchat.errors import CheckpointDamaged, UsageError
 from batchchat.events import Observer
 from batchchat.job import resolve

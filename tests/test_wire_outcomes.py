@@ -18,7 +18,7 @@ from fakes import ScriptedServer, completion, error, http
 
 from batchchat import defaults
 from batchchat.api import run_job
-from batchchat.api.signals import Switch
+from batchchat.api.run.signals import Switch
 from batchchat.events import Observer
 from batchchat.job import resolve
 

@@ -10,7 +10,7 @@ import pytest
 from fakes import ScriptedServer, completion, http
 
 from batchchat.api import run_job
-from batchchat.api.signals import Switch
+from batchchat.api.run.signals import Switch
 from batchchat.cli import app
 from batchchat.errors import UsageError
 from batchchat.events import Observer

@@ -1,28 +1,16 @@
 """The stations put together: a job is run, looked at, and written out.
 
-run.py        a job from its first check to its published table
-table.py      the table, the templates and the output, checked before anything is sent
-connection.py the way to the endpoint, opened when something is to be sent
-session.py    the checkpoint of a job: settings compared, the output unchanged
-reconcile.py  what the checkpoint holds against what the table asks now
-feed.py       the rows that are to be sent
-rows.py       which rows a trial takes; selection.py which ones --where chooses
-models.py     which model is meant
-columns.py    the result columns, and those on request
-images.py     images on their way to the endpoint
-preview.py    answers that are shown as they come
-plan.py       what a run would do: for --dry-run and the header
-signals.py    Ctrl-C and its kin
-finish.py     publish and sum up
-summary.py    what a run came to
-estimate.py   what a job will take: pending.py (rows to send), counting.py (their prompts), observed.py (answers)
-money.py      prices and bills; purse.py keeps to the budgets of a run
-find.py       which job is meant
-status.py     how far a job is
-inspect.py    show, export
-report.py     a page about a job
-comparison.py two jobs, row by row
-answers.py    rows beside their answers, for people
+input/     the table: table.py opens and checks it; rows.py and selection.py choose of it (trials, --where);
+           memory.py is for data in memory; columns.py says which result columns there are
+endpoint/  connection.py is opened when something is to be sent; credential.py and approval.py: keys; models.py: which
+           model is meant; images.py: images on their way; descriptors.py: files that may be open
+kept/      find.py: which job is meant; session.py: its checkpoint, settings compared; reconcile.py: what it holds
+           against what the table asks now (compare.py, pending.py: by looking alone); published.py: the output
+run/       execution.py: a job from its first check to its published table, on the loop of loop.py; plan.py and
+           feed.py: the rows to send; preview.py: answers as they come; signals.py: Ctrl-C; finish.py, summary.py
+money/     price.py; purse.py: the budgets of a run; bill.py and counted.py: what it came to
+estimate/  estimate.py: what a job will take; counting.py: prompts; observed.py: answers; estimated.py: the result
+look/      inspect.py: show and export; status.py, answers.py, report.py, comparison.py
 
 A name is imported when it is first asked for: a run needs half of the room, and its first request waits for no other.
 """
@@ -33,17 +21,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchchat.api.answers import RowAnswer, job_rows
-    from batchchat.api.comparison import Comparison, compare_jobs
-    from batchchat.api.estimate import compare_models, estimate_job, expected_cost, send_sample
-    from batchchat.api.estimated import Compared, Estimated
-    from batchchat.api.find import find_checkpoint, resume_job
-    from batchchat.api.inspect import ShownRequest, export_job, show_requests
-    from batchchat.api.plan import Plan, plan_job
-    from batchchat.api.report import report_job
-    from batchchat.api.run import execute, run_job
-    from batchchat.api.status import Status, folder_jobs, job_status
-    from batchchat.api.summary import Summary
+    from batchchat.api.estimate.estimate import compare_models, estimate_job, expected_cost, send_sample
+    from batchchat.api.estimate.estimated import Compared, Estimated
+    from batchchat.api.kept.find import find_checkpoint, resume_job
+    from batchchat.api.look.answers import RowAnswer, job_rows
+    from batchchat.api.look.comparison import Comparison, compare_jobs
+    from batchchat.api.look.inspect import ShownRequest, export_job, show_requests
+    from batchchat.api.look.report import report_job
+    from batchchat.api.look.status import Status, folder_jobs, job_status
+    from batchchat.api.run.execution import execute, run_job
+    from batchchat.api.run.plan import Plan, plan_job
+    from batchchat.api.run.summary import Summary
 
 __all__ = [
     "Compared",
@@ -72,17 +60,17 @@ __all__ = [
     "show_requests",
 ]
 _FILES = {
-    "answers": ("RowAnswer", "job_rows"),
-    "comparison": ("Comparison", "compare_jobs"),
-    "estimate": ("compare_models", "estimate_job", "expected_cost", "send_sample"),
-    "estimated": ("Compared", "Estimated"),
-    "find": ("find_checkpoint", "resume_job"),
-    "inspect": ("ShownRequest", "export_job", "show_requests"),
-    "plan": ("Plan", "plan_job"),
-    "report": ("report_job",),
-    "run": ("execute", "run_job"),
-    "status": ("Status", "folder_jobs", "job_status"),
-    "summary": ("Summary",),
+    "look.answers": ("RowAnswer", "job_rows"),
+    "look.comparison": ("Comparison", "compare_jobs"),
+    "estimate.estimate": ("compare_models", "estimate_job", "expected_cost", "send_sample"),
+    "estimate.estimated": ("Compared", "Estimated"),
+    "kept.find": ("find_checkpoint", "resume_job"),
+    "look.inspect": ("ShownRequest", "export_job", "show_requests"),
+    "run.plan": ("Plan", "plan_job"),
+    "look.report": ("report_job",),
+    "run.execution": ("execute", "run_job"),
+    "look.status": ("Status", "folder_jobs", "job_status"),
+    "run.summary": ("Summary",),
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 

@@ -49,7 +49,7 @@ class Journal(Facts, Marks):
         self._counters: dict[int, Counts] = {}
         self._in_transaction = False
         self._changed = False
-        self._unverified = lock is None  # a writer compares what it finds with the table, in `api.reconcile`
+        self._unverified = lock is None  # a writer compares what it finds with the table, in `api.kept`
         self._commits = self.counts_of(_COMMITS).answered
 
     @property

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from batchchat.api import Comparison
-    from batchchat.api.comparison import Changed
+    from batchchat.api.look.comparison import Changed
     from batchchat.cli.option import Commands
 
 _FORMATS = ("text", "md")

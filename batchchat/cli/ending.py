@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchchat.api import Summary
-    from batchchat.api.bill import Bill
+    from batchchat.api.money.bill import Bill
     from batchchat.errors import JobStopped
     from batchchat.job import Job
 

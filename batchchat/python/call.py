@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchchat.api.memory import table_of_the_stopped, table_so_far, trial_table
+from batchchat.api.input.memory import table_of_the_stopped, table_so_far, trial_table
 from batchchat.dataset import open_memory
 from batchchat.errors import UsageError
 from batchchat.job import resolve

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from batchchat.api import execute, run_job
-from batchchat.api.signals import Switch
+from batchchat.api.run.signals import Switch
 from batchchat.errors import Interrupted, JobStopped
 from batchchat.python.call import Call, in_its_words, make_call
 from batchchat.python.display import LOOK_SECONDS, Screen, shown

@@ -14,13 +14,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchchat.api.rows import count_rows
+from batchchat.api.input.rows import count_rows
 from batchchat.cost.tally import PromptTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from batchchat.api.pending import Part, Pending
+    from batchchat.api.kept.pending import Part, Pending
     from batchchat.cost.tokens import TokenCounter
     from batchchat.dataset import Dataset
     from batchchat.records import ChatRequest

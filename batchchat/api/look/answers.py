@@ -14,10 +14,10 @@ from itertools import chain as chain_of
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from batchchat.api.columns import RESULTS
-from batchchat.api.compare import builder_of, stale_of
-from batchchat.api.find import find_checkpoint, resume_job, shown_chain
-from batchchat.api.rows import batches_of
+from batchchat.api.input.columns import RESULTS
+from batchchat.api.input.rows import batches_of
+from batchchat.api.kept.compare import builder_of, stale_of
+from batchchat.api.kept.find import find_checkpoint, resume_job, shown_chain
 from batchchat.checkpoint import read_journal, settled_rows
 from batchchat.dataset import open_dataset
 from batchchat.errors import UsageError

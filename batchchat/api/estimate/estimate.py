@@ -12,16 +12,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from batchchat import defaults
-from batchchat.api.counting import Counting
-from batchchat.api.estimated import Compared, Estimated, Learned
-from batchchat.api.memory import find_place
-from batchchat.api.money import find_price, longest_answer, total_cost
-from batchchat.api.observed import observed_rows
-from batchchat.api.pending import Pending
-from batchchat.api.plan import plan_host
-from batchchat.api.rows import trial_rows
-from batchchat.api.run import execute
-from batchchat.api.table import open_table
+from batchchat.api.estimate.counting import Counting
+from batchchat.api.estimate.estimated import Compared, Estimated, Learned
+from batchchat.api.estimate.observed import observed_rows
+from batchchat.api.input.memory import find_place
+from batchchat.api.input.rows import trial_rows
+from batchchat.api.input.table import open_table
+from batchchat.api.kept.pending import Pending
+from batchchat.api.money.price import find_price, longest_answer, total_cost
+from batchchat.api.run.execution import execute
+from batchchat.api.run.plan import plan_host
 from batchchat.checkpoint import read_journal
 from batchchat.cost.estimate import Plan, compare, estimate
 from batchchat.cost.interval import Range
@@ -31,9 +31,9 @@ from batchchat.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from batchchat.api.counting import Counted
-    from batchchat.api.summary import Summary
-    from batchchat.api.table import Table
+    from batchchat.api.estimate.counting import Counted
+    from batchchat.api.input.table import Table
+    from batchchat.api.run.summary import Summary
     from batchchat.cost.estimate import Estimate, Observed
     from batchchat.cost.prices import Price
     from batchchat.cost.tokens import TokenCounter

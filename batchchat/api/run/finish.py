@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output
-from batchchat.api.columns import Reader, shaped
-from batchchat.api.counted import counted
-from batchchat.api.money import settled_facts
-from batchchat.api.published import facts_of, is_as_it_was
-from batchchat.api.selection import chosen_states, left_out
-from batchchat.api.summary import Summary
+from batchchat.api.input.columns import Reader, shaped
+from batchchat.api.input.selection import chosen_states, left_out
+from batchchat.api.kept.published import facts_of, is_as_it_was
+from batchchat.api.money.counted import counted
+from batchchat.api.money.price import settled_facts
+from batchchat.api.run.summary import Summary
 from batchchat.checkpoint import cut_answers
 from batchchat.errors import Interrupted, JobStopped, ModelMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchchat.api.feed import Feed
-    from batchchat.api.preview import Preview
-    from batchchat.api.session import Session
-    from batchchat.api.table import Table
+    from batchchat.api.input.table import Table
+    from batchchat.api.kept.session import Session
+    from batchchat.api.run.feed import Feed
+    from batchchat.api.run.preview import Preview
     from batchchat.checkpoint import Journal
     from batchchat.events import Observer
     from batchchat.job import Job

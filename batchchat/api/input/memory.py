@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults, output
-from batchchat.api.columns import RESULTS, Reader, result_columns, shaped
-from batchchat.api.compare import builder_of, stale_rows
-from batchchat.api.find import begun_chain
-from batchchat.api.published import check_unclaimed
-from batchchat.api.selection import left_out, select
-from batchchat.api.table import make_builder
+from batchchat.api.input.columns import RESULTS, Reader, result_columns, shaped
+from batchchat.api.input.selection import left_out, select
+from batchchat.api.input.table import make_builder
+from batchchat.api.kept.compare import builder_of, stale_rows
+from batchchat.api.kept.find import begun_chain
+from batchchat.api.kept.published import check_unclaimed
 from batchchat.checkpoint import read_journal, stored_keys
 from batchchat.dataset import open_memory
 from batchchat.errors import BatchchatError, JobStopped, UsageError
@@ -34,7 +34,7 @@ from batchchat.errors import BatchchatError, JobStopped, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from batchchat.api.table import Table
+    from batchchat.api.input.table import Table
     from batchchat.checkpoint import Journal
     from batchchat.job import Job
     from batchchat.prompt import RequestBuilder

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batchchat.api.answers import job_rows
-from batchchat.api.bill import make_bill
-from batchchat.api.find import find_checkpoint, resume_job, shown_chain
-from batchchat.api.money import find_price
-from batchchat.api.status import job_status
+from batchchat.api.kept.find import find_checkpoint, resume_job, shown_chain
+from batchchat.api.look.answers import job_rows
+from batchchat.api.look.status import job_status
+from batchchat.api.money.bill import make_bill
+from batchchat.api.money.price import find_price
 from batchchat.checkpoint import read_journal
 from batchchat.errors import InputFault, UsageError
 from batchchat.report import READ, Facts, Numbers, Sampled, page
@@ -21,8 +21,8 @@ from batchchat.storage import Publication, same_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchchat.api.answers import RowAnswer
-    from batchchat.api.status import Status
+    from batchchat.api.look.answers import RowAnswer
+    from batchchat.api.look.status import Status
     from batchchat.checkpoint import Journal
     from batchchat.job import Job
 

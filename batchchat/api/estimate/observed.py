@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from batchchat.api.rows import batches_of
+from batchchat.api.input.rows import batches_of
 from batchchat.cost.estimate import Observed
 from batchchat.records import Usage
 

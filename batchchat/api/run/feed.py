@@ -13,8 +13,8 @@ from batchchat.checkpoint import Mark, places
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchchat.api.selection import Selection
-    from batchchat.api.session import Session
+    from batchchat.api.input.selection import Selection
+    from batchchat.api.kept.session import Session
     from batchchat.checkpoint import Stored
     from batchchat.dataset import Dataset
     from batchchat.records import Batch, Task

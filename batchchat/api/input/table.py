@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import storage
-from batchchat.api.columns import result_columns
-from batchchat.api.compare import table_folder
-from batchchat.api.reconcile import Digest
-from batchchat.api.selection import select
+from batchchat.api.input.columns import result_columns
+from batchchat.api.input.selection import select
+from batchchat.api.kept.compare import table_folder
+from batchchat.api.kept.reconcile import Digest
 from batchchat.dataset import MemoryDataset, open_dataset, open_memory
 from batchchat.errors import InputFault, UsageError
 from batchchat.output import check_names, check_output
 from batchchat.prompt import RequestBuilder
 
 if TYPE_CHECKING:
-    from batchchat.api.selection import Selection
+    from batchchat.api.input.selection import Selection
     from batchchat.dataset import Dataset, FileDataset
     from batchchat.job import Job
     from batchchat.records import ResultColumn

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults
-from batchchat.api.find import begun_chain, find_checkpoint
+from batchchat.api.kept.find import begun_chain, find_checkpoint
 from batchchat.checkpoint import is_running, read_journal
 from batchchat.errors import BatchchatError
 

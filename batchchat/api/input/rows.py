@@ -10,7 +10,7 @@ from batchchat.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from batchchat.api.selection import Selection
+    from batchchat.api.input.selection import Selection
     from batchchat.dataset import Dataset
     from batchchat.job import Job
     from batchchat.records import Batch

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from batchchat.api.compare import builder_of, stale_rows
-from batchchat.api.rows import batches_of
-from batchchat.api.selection import select
-from batchchat.api.table import make_builder
+from batchchat.api.input.rows import batches_of
+from batchchat.api.input.selection import select
+from batchchat.api.input.table import make_builder
+from batchchat.api.kept.compare import builder_of, stale_rows
 from batchchat.checkpoint import canonical, read_journal
 
 if TYPE_CHECKING:

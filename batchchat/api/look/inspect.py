@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchchat import output, wire
-from batchchat.api.columns import Reader, result_columns
-from batchchat.api.compare import stale_rows
-from batchchat.api.find import begun_chain, find_checkpoint, resume_job
-from batchchat.api.finish import write_table
-from batchchat.api.published import check_unedited, facts_of
-from batchchat.api.rows import batches_of, trial_rows
-from batchchat.api.selection import select
-from batchchat.api.table import Table, make_builder
+from batchchat.api.input.columns import Reader, result_columns
+from batchchat.api.input.rows import batches_of, trial_rows
+from batchchat.api.input.selection import select
+from batchchat.api.input.table import Table, make_builder
+from batchchat.api.kept.compare import stale_rows
+from batchchat.api.kept.find import begun_chain, find_checkpoint, resume_job
+from batchchat.api.kept.published import check_unedited, facts_of
+from batchchat.api.run.finish import write_table
 from batchchat.checkpoint import note, read_journal
 from batchchat.dataset import open_dataset
 from batchchat.errors import BatchchatError, UsageError

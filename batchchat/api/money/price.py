@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchchat import wire
-from batchchat.api.purse import Account, Purse
+from batchchat.api.money.purse import Account, Purse
 from batchchat.checkpoint import usage_since, usage_sums, usages
 from batchchat.cost.budget import Budget, bound, token_bound
 from batchchat.cost.prices import price_for, priced_models
@@ -21,7 +21,7 @@ from batchchat.spelling import did_you_mean, nearest
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from batchchat.api.purse import Ledgers
+    from batchchat.api.money.purse import Ledgers
     from batchchat.checkpoint import Journal
     from batchchat.cost.budget import Ledger
     from batchchat.cost.prices import Price

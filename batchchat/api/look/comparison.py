@@ -13,9 +13,9 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batchchat.api.answers import View
-from batchchat.api.find import find_checkpoint, resume_job, shown_chain
-from batchchat.api.money import find_price, total_cost
+from batchchat.api.kept.find import find_checkpoint, resume_job, shown_chain
+from batchchat.api.look.answers import View
+from batchchat.api.money.price import find_price, total_cost
 from batchchat.checkpoint import read_journal, settled_rows
 from batchchat.dataset import open_dataset
 from batchchat.errors import Misspelt, UsageError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from batchchat.api.answers import RowAnswer
+    from batchchat.api.look.answers import RowAnswer
     from batchchat.checkpoint import Journal
     from batchchat.dataset import FileDataset
     from batchchat.job import Job

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batchchat.api.answers import View
-from batchchat.api.compare import stale_rows
-from batchchat.api.published import check_unclaimed
-from batchchat.api.rows import trial_rows
-from batchchat.api.selection import chosen_states
-from batchchat.api.table import open_table
+from batchchat.api.input.rows import trial_rows
+from batchchat.api.input.selection import chosen_states
+from batchchat.api.input.table import open_table
+from batchchat.api.kept.compare import stale_rows
+from batchchat.api.kept.published import check_unclaimed
+from batchchat.api.look.answers import View
 from batchchat.checkpoint import read_journal
 from batchchat.job import secret_variables
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
-    from batchchat.api.selection import Selection
-    from batchchat.api.table import Table
+    from batchchat.api.input.selection import Selection
+    from batchchat.api.input.table import Table
     from batchchat.checkpoint import Journal
     from batchchat.cost.interval import Range
     from batchchat.dataset import Dataset

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batchchat import defaults
-from batchchat.api.answers import View
+from batchchat.api.look.answers import View
 from batchchat.errors import UsageError
 from batchchat.records import Usage
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from decimal import Decimal
 
-    from batchchat.api.columns import Reader
-    from batchchat.api.session import Session
+    from batchchat.api.input.columns import Reader
+    from batchchat.api.kept.session import Session
     from batchchat.cost.prices import Price
     from batchchat.dataset import Dataset
     from batchchat.records import Outcome, Task

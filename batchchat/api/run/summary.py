@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from batchchat.api.bill import Bill
+    from batchchat.api.money.bill import Bill
     from batchchat.errors import JobStopped
     from batchchat.limiter import Bound
 

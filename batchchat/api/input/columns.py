@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from batchchat.api.money import find_price
+from batchchat.api.money.price import find_price
 from batchchat.records import ADDED_BY_CHOICE, ADDED_COLUMNS, ResultColumn, Usage
 
 if TYPE_CHECKING:

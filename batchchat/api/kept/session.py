@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchchat.api.compare import builder_of
-from batchchat.api.published import check_unedited
-from batchchat.api.reconcile import Reconciler
-from batchchat.api.table import make_builder
+from batchchat.api.input.table import make_builder
+from batchchat.api.kept.compare import builder_of
+from batchchat.api.kept.published import check_unedited
+from batchchat.api.kept.reconcile import Reconciler
 from batchchat.checkpoint import canonical, exists, move_aside, open_journal
 from batchchat.errors import JobStopped, SettingsChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchchat.api.table import Table
+    from batchchat.api.input.table import Table
     from batchchat.checkpoint import Journal
     from batchchat.events import Observer
     from batchchat.job import Job

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from batchchat import defaults
-from batchchat.api.credential import printed_key
-from batchchat.api.descriptors import connections
+from batchchat.api.endpoint.credential import printed_key
+from batchchat.api.endpoint.descriptors import connections
 from batchchat.transport import Transport
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from batchchat.api.counted import counted
-from batchchat.api.money import longest_answer
+from batchchat.api.money.counted import counted
+from batchchat.api.money.price import longest_answer
 from batchchat.checkpoint import paid_for_nothing, usage_by_model, usages
 from batchchat.records import Usage
 

@@ -15,25 +15,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchchat import defaults
-from batchchat.api.approval import check_approval
-from batchchat.api.bill import make_bill
-from batchchat.api.columns import Reader
-from batchchat.api.connection import Connection
-from batchchat.api.descriptors import fitted
-from batchchat.api.feed import Feed
-from batchchat.api.finish import publish_job, summarize, summarize_trial
-from batchchat.api.images import with_images
-from batchchat.api.loop import run_on_loop
-from batchchat.api.memory import placed
-from batchchat.api.models import model_meant, only_model
-from batchchat.api.money import check_budget, find_price, ledger_facts, longest_by_row, open_purse
-from batchchat.api.plan import plan_host, plan_of, settled_in_all, settled_of
-from batchchat.api.preview import Preview
-from batchchat.api.published import check_unclaimed
-from batchchat.api.rows import trial_rows
-from batchchat.api.session import Session, open_session, remember
-from batchchat.api.signals import Signals
-from batchchat.api.table import open_table
+from batchchat.api.endpoint.approval import check_approval
+from batchchat.api.endpoint.connection import Connection
+from batchchat.api.endpoint.descriptors import fitted
+from batchchat.api.endpoint.images import with_images
+from batchchat.api.endpoint.models import model_meant, only_model
+from batchchat.api.input.columns import Reader
+from batchchat.api.input.memory import placed
+from batchchat.api.input.rows import trial_rows
+from batchchat.api.input.table import open_table
+from batchchat.api.kept.published import check_unclaimed
+from batchchat.api.kept.session import Session, open_session, remember
+from batchchat.api.money.bill import make_bill
+from batchchat.api.money.price import check_budget, find_price, ledger_facts, longest_by_row, open_purse
+from batchchat.api.run.feed import Feed
+from batchchat.api.run.finish import publish_job, summarize, summarize_trial
+from batchchat.api.run.loop import run_on_loop
+from batchchat.api.run.plan import plan_host, plan_of, settled_in_all, settled_of
+from batchchat.api.run.preview import Preview
+from batchchat.api.run.signals import Signals
 from batchchat.client import Client
 from batchchat.engine import Engine
 from batchchat.errors import EndpointDown, Interrupted, JobStopped, ModelMissing
@@ -43,11 +43,11 @@ from batchchat.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchchat.api.plan import Plan
-    from batchchat.api.purse import Ledgers, Purse
-    from batchchat.api.signals import Switch
-    from batchchat.api.summary import Summary
-    from batchchat.api.table import Table
+    from batchchat.api.input.table import Table
+    from batchchat.api.money.purse import Ledgers, Purse
+    from batchchat.api.run.plan import Plan
+    from batchchat.api.run.signals import Switch
+    from batchchat.api.run.summary import Summary
     from batchchat.cost.prices import Price
     from batchchat.events import Observer
     from batchchat.job import Job

@@ -1,0 +1,1 @@
+"""The table of a job: opened, checked, and chosen from, before anything is sent."""

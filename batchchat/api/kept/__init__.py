@@ -1,0 +1,1 @@
+"""What a job's checkpoint holds, against what its table asks now."""

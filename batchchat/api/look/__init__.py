@@ -1,0 +1,1 @@
+"""Looking at a job without sending anything."""

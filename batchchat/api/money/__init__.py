@@ -1,0 +1,1 @@
+"""What a job costs: prices, the budgets of a run, the bill after it."""
