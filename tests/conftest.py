@@ -21,6 +21,15 @@ settings.load_profile("house")
 
 
 @pytest.fixture
+def plain_surroundings(monkeypatch, tmp_path):
+    """An empty working folder, and no variable that says something to batchchat."""
+    for name in list(os.environ):
+        if name.startswith(("OPENAI_", "BATCHCHAT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def simulator():
     """A factory: `simulator(latency=0.1, rpm=60)` is a started Simulator, stopped after the test."""
     with ExitStack() as stack:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -27,12 +26,7 @@ CALLS = [{"id": "call_1", "type": "function", "function": {"name": "look", "argu
 LOGPROBS = {"content": [{"token": "hi", "logprob": -0.25, "bytes": None, "top_logprobs": []}]}
 
 
-@pytest.fixture(autouse=True)
-def _plain_surroundings(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("OPENAI_", "BATCHCHAT_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("plain_surroundings")
 
 
 def table(rows, path="t.csv"):

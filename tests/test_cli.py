@@ -25,12 +25,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 HEAVY = ("pandas", "pyarrow", "aiohttp", "pydantic", "jinja2", "rich", "tiktoken", "genai_prices", "asyncio")
 
 
-@pytest.fixture(autouse=True)
-def _plain_surroundings(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("OPENAI_", "BATCHCHAT_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("plain_surroundings")
 
 
 @pytest.fixture

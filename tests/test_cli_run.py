@@ -24,12 +24,7 @@ elapsed_s stop_reason
 """
 
 
-@pytest.fixture(autouse=True)
-def _plain_surroundings(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("OPENAI_", "BATCHCHAT_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("plain_surroundings")
 
 
 @pytest.fixture

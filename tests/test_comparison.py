@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,7 @@ import pytest
 from batchchat.api.look.comparison import label
 from batchchat.cli import app
 
-
-@pytest.fixture(autouse=True)
-def _plain_surroundings(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("OPENAI_", "BATCHCHAT_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("plain_surroundings")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,12 +16,7 @@ from batchchat.report.numbers import READ, Numbers, Percentiles
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&<!--"
 
 
-@pytest.fixture(autouse=True)
-def _plain_surroundings(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("OPENAI_", "BATCHCHAT_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("plain_surroundings")
 
 
 @pytest.fixture
