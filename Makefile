@@ -59,8 +59,9 @@ docs: $(VENV)/.run ## write docs/cli.md again from --help
 	@mkdir -p build
 	@$(BIN)/python -m batchchat.cli.manual > build/cli.md && mv build/cli.md docs/cli.md
 
-bench-pacing: $(VENV)/.test ## quota used and refusals met, in simulated time, into docs/pacing.md
+bench-pacing: $(VENV)/.test ## quota used and refusals met, in simulated time (minutes) and over sockets (an hour), into docs/pacing.md
 	@$(BIN)/python benchmarks/pacing.py --simulated --write docs/pacing.md $(ARGS)
+	@$(BIN)/python benchmarks/pacing.py --sockets --keep build/pacing.jsonl --write docs/pacing.md $(ARGS)
 
 lock: $(VENV)/.made ## write requirements/*.txt again (UPGRADE=1: with newer versions)
 	@$(BIN)/python -m venv build/lock

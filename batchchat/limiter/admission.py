@@ -271,6 +271,9 @@ class Admission:
         """All wait; where a limit is known to be the reason, its rate is learned."""
         pause = self.freeze.refused(now, epoch=lease.epoch, started=lease.started, asked=asked, reset=reset)
         if pause:
+            if self._paced_at >= lease.started - PACED_LATELY:
+                for quota in (*self._requests, *self._tokens):
+                    quota.calm()
             self._count_refusals(now, error)
             self._observer.throttled(error, delay=pause)
         if self.chance.state == "limit" and (pause or self.learned.rate is None):

@@ -20,26 +20,27 @@ LATENESS = 0.020
 class Pace:
     """Amounts per second; the clock is the caller's."""
 
-    __slots__ = ("_due", "_per_unit", "per_second")
+    __slots__ = ("_burst", "_due", "_per_unit", "per_second")
 
     def __init__(self, per_second: float) -> None:
         self.per_second = per_second
         self._per_unit = 1.0 / per_second
         self._due: float | None = None
+        self._burst = defaults.BURST_SECONDS
 
     def ready_at(self, amount: float) -> float:
         """The earliest moment at which this amount may start; minus infinity where nothing was taken yet."""
         due = self._due
         if due is None:
             return float("-inf")
-        return due - _slack(amount * self._per_unit)
+        return due - _slack(self._burst, amount * self._per_unit)
 
     def take(self, now: float, amount: float) -> None:
         """The amount starts now, whether or not its moment has come."""
         cost = amount * self._per_unit
         due = self._due
         if due is None:
-            due = now + _slack(cost)
+            due = now + _slack(self._burst, cost)
         self._due = max(due, now) + cost
 
     def settle(self, difference: float) -> None:
@@ -51,21 +52,25 @@ class Pace:
         """From now on another pace; what is owed is still owed, in amounts, and the burst is that of the new pace."""
         per_unit = 1.0 / per_second
         if self._due is not None:
-            ahead = self._due - now - _slack(self._per_unit)
+            ahead = self._due - now - _slack(self._burst, self._per_unit)
             if ahead > 0:
                 ahead *= per_unit / self._per_unit
-            self._due = now + max(_slack(per_unit) + ahead, 0.0)
+            self._due = now + max(_slack(self._burst, per_unit) + ahead, 0.0)
         self._per_unit, self.per_second = per_unit, per_second
+
+    def calm(self) -> None:
+        """From now on without a burst: a start that was late is not made up for by several at once."""
+        self._burst = 0.0
 
     def hold(self, until: float) -> None:
         """Nothing is saved up before this moment: after a pause the pace starts evenly, not with a burst."""
-        slack = _slack(self._per_unit)
+        slack = _slack(self._burst, self._per_unit)
         if self._due is None or self._due < until + slack:
             self._due = until + slack
 
 
-def _slack(cost: float) -> float:
+def _slack(burst: float, cost: float) -> float:
     """Seconds by which a start of this cost may be ahead of an even pace: the burst, less the start itself."""
-    slack = defaults.BURST_SECONDS - cost
+    slack = burst - cost
     least = LATENESS if cost > 10 * LATENESS else cost / 10
     return max(slack, least)

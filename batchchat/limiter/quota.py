@@ -66,6 +66,11 @@ class Quota:
         if self._pace is not None:
             self._pace.hold(now)
 
+    def calm(self) -> None:
+        """It is kept over shorter stretches than a minute: no burst makes up for a late start any more."""
+        if self._pace is not None:
+            self._pace.calm()
+
     @property
     def used(self) -> float:
         """What was started within the span and has not left it."""
