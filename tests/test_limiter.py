@@ -684,3 +684,29 @@ def test_late_answers_do_not_hide_a_dead_endpoint(clock, make):
         failures += 1
     assert admission.breaker.open
     assert failures <= 8
+
+
+def test_a_told_limit_that_is_refused_on_is_kept_evenly(clock, make):
+    """Late starts are made up for in a burst of 0.2 s, until a refusal shows that the limit is kept over less."""
+    admission = make(concurrency=100, rpm=1200)
+
+    def burst():
+        clock.now += 5.0
+        started = 0
+        while free(admission):
+            start(admission).settle(tokens_used=1, limits=None, latency=0.0)
+            started += 1
+        return started
+
+    assert burst() == 1  # the first start is free, the second waits its turn
+    assert burst() >= 3
+    lease = None
+    for _ in range(3):
+        wait(clock, admission)
+        lease = start(admission)
+    lease.refused(refusal(after=1.0))
+    clock.now += 5.0
+    for _ in range(3):
+        wait(clock, admission)
+        start(admission).settle(tokens_used=1, limits=None, latency=0.0)
+    assert burst() == 1
