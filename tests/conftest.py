@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from unittest.mock import Mock
 
@@ -18,6 +19,11 @@ from batchchat.serve import Simulator
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ, max_examples=EXAMPLES)
 settings.load_profile("house")
+
+# Who starts the tests in the background has these ignored, and so would every command that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchchat.checkpoint import schema
+from batchchat.checkpoint import binding, schema
 from batchchat.errors import BatchchatError, CheckpointDamaged, StorageFull, UsageError
 
 if TYPE_CHECKING:
@@ -76,13 +76,9 @@ class Database:
 
     def insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         """Insert or replace rows, each sealed with its checksum."""
-        if not rows:
-            return
-        marks = ",".join("?" * (len(rows[0]) + 1))
         with self.translated():
-            self._connection.executemany(
-                f"INSERT OR REPLACE INTO {table} VALUES ({marks})", [schema.sealed(row) for row in rows]
-            )
+            for statement, values in binding.bound(table, map(schema.sealed, rows)):
+                self._connection.executemany(statement, values)
 
     def sealed_rows(self, table: str, columns: str = "*", where: str = "", values: Sequence[Any] = ()) -> Iterator[Any]:
         """Rows of a table without their checksums, each verified."""

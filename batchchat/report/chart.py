@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def bars(values: Sequence[float], *, seconds: float, unit: str, breaks: Sequence
 
 def number(value: float) -> str:
     """A rate or a time with as many digits as it takes."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{Decimal(f'{value:.3g}').normalize():f}"
 
 
 def _lines(values: Sequence[float], seconds: float, unit: str, breaks: Sequence[float]) -> Iterator[str]:
