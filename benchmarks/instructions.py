@@ -37,7 +37,7 @@ GROUP = 64
 PROGRAM = f"""
 import asyncio, sys
 from batchchat import defaults
-from batchchat.api import run
+from batchchat.api.run import execution as run
 from batchchat.__main__ import main
 
 class Engine(run.Engine):
